@@ -1,0 +1,1 @@
+"""The dashboard. Knows Gradio, never imports torch."""

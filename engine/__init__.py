@@ -1,0 +1,1 @@
+"""The work: stages, recipes, and the processes that run them. Never imports gradio."""

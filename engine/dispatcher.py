@@ -1,0 +1,263 @@
+"""The process that starts runs whose inputs are ready and settles those that died. One per machine.
+
+It holds nothing that matters: every fact is a row, so it may be killed at any time and the next one goes on. Children
+run in sessions of their own with their output in a file; they outlive the dispatcher and the dashboard. It also keeps a
+hot spare, a child that has imported the heavy libraries and waits, while somebody seems about to press Start.
+"""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from sqlalchemy import Engine
+from sqlmodel import Session
+
+from engine.catalogue import stages
+from engine.errors import UserError
+from engine.processes import alive, child_environment, devices, identity
+from engine.worker import NOT_MINE
+from storage import queries
+from storage.database import transaction
+from storage.files import Home
+from storage.tables import CANCELLED, FAILED, QUEUED, RUNNING, Lock, Run
+
+log = logging.getLogger(__name__)
+
+LIGHT_AT_ONCE = 2
+GRACE = timedelta(seconds=120)  # between asking a run to stop and killing it: longer than the longest step
+SPARE_STAYS = timedelta(minutes=10)
+
+
+class Dispatcher:
+    """`run()` loops over `tick()`. Raises UserError if another dispatcher of this home is alive."""
+
+    def __init__(self, database: Engine, home: Home, keep_spare: bool = True, now: Callable[[], datetime] = queries.utc_now) -> None:
+        self.database, self.home, self.keep_spare, self.now = database, home, keep_spare, now
+        self.children: dict[int, subprocess.Popen[bytes]] = {}
+        self.starting: dict[int, str | None] = {}  # children that have not marked their run yet; the device of heavy ones
+        self.asked: set[int] = set()
+        self.spare: subprocess.Popen[bytes] | None = None
+        self._take_lock()
+
+    def run(self, until: Callable[[], bool] = lambda: False, pause: float = 0.1) -> None:
+        """Dispatch until told to leave. Children go on."""
+        try:
+            while not until():
+                self.tick()
+                time.sleep(pause)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Let go of the lock and the spare."""
+        self._dismiss_spare()
+        with transaction(self.database) as session:
+            row = session.get(Lock, "dispatcher")
+            if row and row.pid == os.getpid():
+                session.delete(row)
+
+    def tick(self) -> None:
+        """One look at the rows and the processes."""
+        with Session(self.database) as session:
+            running = queries.runs(session, RUNNING)
+            for run in running:
+                self._look_after(run)
+            self._forget_ended_children()
+            ready = queries.ready_to_start(session)
+            busy = {run.device for run in running if run.heavy} | set(self.starting.values())
+            free = [device for device in devices() if device not in busy]
+            light = sum(not run.heavy for run in running) + sum(device is None for device in self.starting.values())
+            wanted = queries.spare_wanted(session)
+        for run in ready:
+            if run.id in self.children or run.id is None:
+                continue
+            if run.heavy and free:
+                self._start(run, free.pop(0))
+            elif not run.heavy and light < LIGHT_AT_ONCE:
+                self._start(run, "cpu")
+                light += 1
+        self._look_after_spare(wanted)
+
+    # runs
+
+    def _look_after(self, run: Run) -> None:
+        assert run.id is not None
+        self.starting.pop(run.id, None)
+        child = self.children.get(run.id)
+        ended = child.poll() is not None if child else not alive(run.pid, run.pid_started)
+        if ended:
+            self._settle(run, child.returncode if child else None)
+        elif run.stop_requested and run.id not in self.asked:
+            self.asked.add(run.id)
+            _signal(run.pid, signal.SIGTERM)
+        elif run.stop_requested and self.now() - run.stop_requested > GRACE:
+            _signal(run.pid, signal.SIGKILL)
+
+    def _settle(self, run: Run, exit_status: int | None) -> None:
+        """Settle a run whose process is gone. If the child did it itself, the row says so and nothing changes."""
+        assert run.id is not None
+        reason = how_it_died(exit_status)
+        with transaction(self.database) as session:
+            row = session.get_one(Run, run.id, populate_existing=True)
+            at = f", last step {row.step} of {row.total}" if row.total else ""
+            if row.stop_requested:
+                queries.settle(session, run.id, CANCELLED, self.now(), f"stopped before it could save ({reason}{at})")
+            elif queries.settle(session, run.id, FAILED, self.now(), f"{reason}{at}; resume goes on from its last checkpoint"):
+                queries.say(session, run.id, f"{reason}{at}", self.now(), "error")
+
+    def _forget_ended_children(self) -> None:
+        for id, child in list(self.children.items()):
+            if child.poll() is None:
+                continue
+            with transaction(self.database) as session:
+                row = session.get_one(Run, id)
+                if row.status == QUEUED and child.returncode != NOT_MINE:  # died before it could mark its run
+                    queries.settle(session, id, FAILED, self.now(), f"{how_it_died(child.returncode)} before it started: see its log")
+                settled = row.status != RUNNING
+            if settled:
+                del self.children[id]
+                self.starting.pop(id, None)
+                self.asked.discard(id)
+
+    def _start(self, run: Run, device: str) -> None:
+        assert run.id is not None
+        stage = stages().get(run.stage)
+        online = bool(stage and stage.online)
+        self.starting[run.id] = device if run.heavy else None
+        if run.heavy and not online and self.spare and self.spare.poll() is None:
+            child, self.spare = self.spare, None
+            assert child.stdin
+            child.stdin.write(f"{run.id} {device}\n".encode())
+            child.stdin.close()
+            self._note_spare()
+        else:
+            folder = self.home.run_folder(run.id)
+            folder.mkdir(parents=True, exist_ok=True)
+            child = self._spawn(["work", str(run.id), "--device", device], folder / "log.txt", run.heavy, online)
+        self.children[run.id] = child
+
+    def _spawn(self, words: list[str], log_file: Path, heavy: bool, online: bool = False) -> subprocess.Popen[bytes]:
+        with log_file.open("ab") as output:
+            return subprocess.Popen(
+                [sys.executable, "-P", "-m", "engine", *words, "--home", str(self.home.root)],
+                stdin=subprocess.PIPE if words[0] == "spare" else subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=log_file.parent,
+                env=child_environment(self.home.root, heavy, online),
+                start_new_session=True,
+                preexec_fn=None if heavy else _be_nice,
+            )
+
+    # the spare
+
+    def _look_after_spare(self, wanted: datetime | None) -> None:
+        wanting = self.keep_spare and wanted is not None and self.now() - wanted < SPARE_STAYS
+        if self.spare and self.spare.poll() is not None:
+            self.spare = None
+            self._note_spare()
+        if wanting and self.spare is None:
+            self.spare = self._spawn(["spare"], self.home.root / "spare.txt", heavy=True)
+            self._note_spare()
+        elif not wanting and self.spare:
+            self._dismiss_spare()
+
+    def _dismiss_spare(self) -> None:
+        if self.spare:
+            assert self.spare.stdin
+            self.spare.stdin.close()
+            self.spare = None
+            self._note_spare()
+
+    def _note_spare(self) -> None:
+        """Its pid in a row, so that the dashboard can show its memory."""
+        with transaction(self.database) as session:
+            row = session.get(Lock, "spare")
+            if row:
+                session.delete(row)
+                session.flush()
+            if self.spare:
+                session.add(Lock(name="spare", pid=self.spare.pid, pid_started=identity(self.spare.pid) or "", at=self.now()))
+
+    def _take_lock(self) -> None:
+        with transaction(self.database) as session:
+            row = session.get(Lock, "dispatcher")
+            if row and alive(row.pid, row.pid_started):
+                raise UserError("a dispatcher for {home} is already running (pid {pid})", home=self.home.root, pid=row.pid)
+            if row:
+                session.delete(row)
+                session.flush()
+            session.add(Lock(name="dispatcher", pid=os.getpid(), pid_started=identity(os.getpid()) or "", at=self.now()))
+
+
+def dispatching(session: Session) -> bool:
+    """Whether a dispatcher of this home is alive."""
+    row = session.get(Lock, "dispatcher")
+    return row is not None and alive(row.pid, row.pid_started)
+
+
+def start_dispatcher(home: Home, keep_spare: bool = True) -> subprocess.Popen[bytes]:
+    """Start one in a process of its own; it leaves when nobody needs it any more."""
+    home.root.mkdir(parents=True, exist_ok=True)
+    options = ["--leave-with", str(os.getpid())] + ([] if keep_spare else ["--no-spare"])
+    with (home.root / "dispatcher.txt").open("ab") as output:
+        words = [sys.executable, "-P", "-m", "engine", "dispatch", "--home", str(home.root), *options]
+        return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=home.root, start_new_session=True)
+
+
+def stop(database: Engine, run: int, now: datetime | None = None) -> None:
+    """Ask a run to save and stop; one that has not started is cancelled at once. Raises UserError if it has ended."""
+    now = now or queries.utc_now()
+    with transaction(database) as session:
+        row = _existing(session, run)
+        if row.status == QUEUED:
+            queries.settle(session, run, CANCELLED, now, "stopped before it started")
+        elif row.status == RUNNING:
+            row.stop_requested = row.stop_requested or now
+        else:
+            raise UserError("run {run} has already ended ({status})", run=run, status=row.status)
+
+
+def resume(database: Engine, run: int, now: datetime | None = None) -> None:
+    """Queue a failed or cancelled run again: it goes on from its last whole checkpoint. Raises UserError if it cannot."""
+    with transaction(database) as session:
+        row = _existing(session, run)
+        if not queries.queue_again(session, run, now or queries.utc_now()):
+            message = "run {run} cannot be resumed: it is {status}, or one of its inputs is not there; retry starts it anew"
+            raise UserError(message, run=run, status=row.status)
+
+
+def how_it_died(exit_status: int | None) -> str:
+    """The end of a process in words, from subprocess's return code (negative: a signal); None: nobody saw it."""
+    if exit_status is None:
+        return "its process is gone (killed, or the machine restarted)"
+    if exit_status >= 0:
+        return f"its process ended with status {exit_status}"
+    name = signal.Signals(-exit_status).name if -exit_status in set(signal.Signals) else "unknown"
+    cause = ": probably out of memory, or killed by hand" if -exit_status == signal.SIGKILL else f" ({name})"
+    return f"killed (signal {-exit_status}){cause}"
+
+
+def _existing(session: Session, run: int) -> Run:
+    row = session.get(Run, run)
+    if row is None:
+        raise UserError("there is no run {run}; `dianjing show run ID` shows one", run=run)
+    return row
+
+
+def _signal(pid: int | None, number: signal.Signals) -> None:
+    try:
+        if pid:
+            os.killpg(pid, number)
+    except ProcessLookupError:
+        log.debug("process group %s was gone before signal %s", pid, number)
+
+
+def _be_nice() -> None:
+    os.nice(19)

@@ -1,0 +1,92 @@
+"""Models in memory: how they are loaded, in which precision, and what is written beside them.
+
+A model artifact is either whole or an adapter on another artifact, which may be an adapter itself. The loader merges
+such a chain in float32, so that nobody downstream ever meets an adapter, and only then casts.
+"""
+
+import importlib.util
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from peft import LoraConfig, PeftModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from engine.errors import UserError
+from engine.settings import LoraSettings
+from engine.stage import Input
+
+TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json", "added_tokens.json",
+    "vocab.json", "merges.txt", "tokenizer.model", "generation_config.json",
+)  # fmt: skip
+
+
+def compute_dtype(precision: Literal["auto", "bfloat16", "float32"], device: str) -> torch.dtype:
+    """The number format to compute in; "auto" is bfloat16 where this device is fast at it, else float32."""
+    if precision != "auto":
+        return torch.bfloat16 if precision == "bfloat16" else torch.float32
+    return torch.bfloat16 if _fast_bfloat16(device) else torch.float32
+
+
+def load_model(source: Input, artifact: Callable[[int], Input], dtype: torch.dtype, device: str) -> PreTrainedModel:
+    """The model of an artifact, whole, in eval mode. `artifact` finds the base of an adapter by its id."""
+    adapters = []
+    while source.summary.get("format") == "adapter":
+        adapters.append(source)
+        source = artifact(source.summary["base"])
+    model = AutoModelForCausalLM.from_pretrained(
+        source.folder,
+        dtype=torch.float32 if adapters else dtype,
+        attn_implementation=_attention(dtype, device),
+        local_files_only=True,
+        use_safetensors=True,
+    )
+    for adapter in reversed(adapters):
+        model = PeftModel.from_pretrained(model, str(adapter.folder)).merge_and_unload()
+    return model.to(device=device, dtype=dtype).eval()
+
+
+def lora_config(lora: LoraSettings, model: PreTrainedModel) -> LoraConfig:
+    """The adapter these settings ask for on this model. Raises UserError when it has no such layers."""
+    targets: str | list[str] = "all-linear"
+    if lora.targets == "attention":
+        targets = sorted({name.rsplit(".", 1)[-1] for name, part in model.named_modules() if _in_attention(name, part)})
+        if not targets:
+            raise UserError("{model} has no attention layers known by that name: choose all-linear", field="lora.targets",
+                            model=type(model).__name__)  # fmt: skip
+    return LoraConfig(
+        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets, task_type="CAUSAL_LM"
+    )
+
+
+def decoder_and_head(model: Any) -> tuple[torch.nn.Module, torch.nn.Module]:
+    """The part that makes hidden states and the part that makes logits of them, under an adapter or not."""
+    whole = model.get_base_model() if isinstance(model, PeftModel) else model
+    return whole.base_model, whole.get_output_embeddings()
+
+
+def copy_tokenizer(source: Path, target: Path) -> None:
+    """Put a model's tokenizer, chat template and stop tokens, as they are, beside its new weights."""
+    for name in TOKENIZER_FILES:
+        if (source / name).exists():
+            shutil.copyfile(source / name, target / name)
+
+
+def _fast_bfloat16(device: str) -> bool:
+    if device.startswith("cuda"):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    able = torch.cpu.get_capabilities()
+    return device == "cpu" and bool(able.get("amx_tile") or able.get("avx512_bf16"))
+
+
+def _attention(dtype: torch.dtype, device: str) -> str:
+    flash = device.startswith("cuda") and dtype == torch.bfloat16 and importlib.util.find_spec("flash_attn")
+    return "flash_attention_2" if flash else "sdpa"
+
+
+def _in_attention(name: str, part: torch.nn.Module) -> bool:
+    matrix = isinstance(part, torch.nn.Linear) or type(part).__name__ == "Conv1D"
+    return matrix and any("attn" in word or "attention" in word for word in name.lower().split("."))

@@ -1,0 +1,70 @@
+"""Opening the database: SQLite with WAL by default, Postgres by DIANJING_DATABASE; migrated when it is older.
+
+A SQLAlchemy handle is called `database` here, never `engine`: that word is taken by the folder that does the work.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.exc import DatabaseError
+from sqlmodel import Session
+
+from storage.files import Home
+
+HEAD = "0001"  # the newest revision under migrations/versions; a test holds the two equal
+
+
+def open_database(home: Home) -> Engine:
+    """A handle on the home's database, created or migrated first where needed."""
+    home.root.mkdir(parents=True, exist_ok=True)
+    database = create_engine(home.database_url)
+    if database.dialect.name == "sqlite":
+        event.listen(database, "connect", _set_pragmas)
+    if _revision(database) != HEAD:
+        with FileLock(home.root / "migrate.lock"):  # the dashboard and the dispatcher may open a new home together
+            if _revision(database) != HEAD:
+                _migrate(database)
+    return database
+
+
+@contextmanager
+def transaction(database: Engine) -> Iterator[Session]:
+    """A session that is all or nothing, and alone: nobody else writes between its reads and its commit."""
+    with Session(database) as session:
+        if database.dialect.name == "sqlite":
+            session.connection().exec_driver_sql("BEGIN IMMEDIATE")
+        yield session
+        session.commit()
+
+
+def _set_pragmas(connection: Any, _record: Any) -> None:
+    connection.execute("PRAGMA busy_timeout=30000")
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _revision(database: Engine) -> str | None:
+    try:
+        with database.connect() as connection:
+            return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    except DatabaseError:
+        return None
+
+
+def _migrate(database: Engine) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    if database.dialect.name == "sqlite":
+        with database.connect() as connection:
+            connection.exec_driver_sql("PRAGMA journal_mode=WAL")  # kept in the file from here on
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    with database.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        connection.commit()

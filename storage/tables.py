@@ -1,0 +1,169 @@
+"""Every table, in one file.
+
+Three kinds of rows:
+
+- what exists (`Artifact`), what happened (`Run`, `Plan`) and how the two are tied (`Consumed`);
+- what a run reports while it goes on (`Event`, `Metric`, `Response`, `Score`): append-only, always with
+  `(id, run)`, so that one cursor query, `queries.rows_after`, serves every live page;
+- `Rollup`, the stored summary of 64 metric rows, so that a page draws a long curve without reading it, and
+  `Lock`, which keeps a second dispatcher from starting.
+
+Times are aware UTC datetimes. Rows are trusted: a stage validates its settings before a row is written.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, Column, Index
+from sqlmodel import Field, SQLModel
+
+# The states of a run. Every run ends in one of FINAL, and `queries.settle` is the only way there.
+QUEUED, RUNNING = "queued", "running"
+SUCCEEDED, FAILED, CANCELLED, SKIPPED = "succeeded", "failed", "cancelled", "skipped"
+FINAL = (SUCCEEDED, FAILED, CANCELLED, SKIPPED)
+
+
+def _json() -> Any:
+    return Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+
+
+class Artifact(SQLModel, table=True):
+    """A model, dataset, set of responses, scores or report: a folder and this row, immutable once ready."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    kind: str = Field(index=True)
+    name: str = Field(index=True)
+    folder: str
+    made_by: int | None = Field(default=None, foreign_key="run.id", index=True)
+    field: str = ""  # which output of the run that made it
+    summary: dict[str, Any] = _json()
+    size: int = 0  # bytes on disk
+    created_at: datetime
+    ready_at: datetime | None = None
+    deleted_at: datetime | None = None  # the folder is gone, the row stays: lineage still says what it was
+    note: str = ""
+
+
+class Plan(SQLModel, table=True):
+    """One press of Start on a recipe: the runs it queued carry its id."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    recipe: str
+    settings: dict[str, Any] = _json()
+    created_at: datetime
+
+
+class Run(SQLModel, table=True):
+    """One stage with its settings, from queued to settled."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    stage: str
+    settings: dict[str, Any] = _json()
+    status: str = Field(default=QUEUED, index=True)
+    heavy: bool = True
+    plan: int | None = Field(default=None, foreign_key="plan.id", index=True)
+    seed: int = 0
+    code_version: str = ""
+    tags: str = ""  # space-separated words, for filtering the list
+    device: str | None = None  # the slot a heavy run holds while it runs: "cpu", "cuda:0"
+    pid: int | None = None
+    pid_started: str | None = None  # identity of the process beyond its pid: see engine.processes
+    stop_requested: datetime | None = None
+    queued_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    step: int = 0
+    total: int = 0
+    error: str | None = None
+
+
+class Consumed(SQLModel, table=True):
+    """This run uses this artifact in this field: lineage in both directions is a join."""
+
+    run: int = Field(foreign_key="run.id", primary_key=True)
+    artifact: int = Field(foreign_key="artifact.id", primary_key=True, index=True)
+    field: str = Field(primary_key=True)
+
+
+class Event(SQLModel, table=True):
+    """A line a person may want to read: what was said, warned or went wrong."""
+
+    __table_args__ = (Index("ix_event_run_id", "run", "id"),)
+    id: int | None = Field(default=None, primary_key=True)
+    run: int = Field(foreign_key="run.id")
+    at: datetime
+    level: str = "info"  # info, warning, error
+    message: str
+    data: dict[str, Any] = _json()
+
+
+class Metric(SQLModel, table=True):
+    """One number at one step. A null value is one that was not a finite number, and is never drawn as 0."""
+
+    __table_args__ = (Index("ix_metric_run_id", "run", "id"), Index("ix_metric_run_name_id", "run", "name", "id"))
+    id: int | None = Field(default=None, primary_key=True)
+    run: int = Field(foreign_key="run.id")
+    at: datetime
+    step: int
+    name: str
+    value: float | None = None
+
+
+class Rollup(SQLModel, table=True):
+    """64 consecutive metric rows of one name: lowest and highest value with their steps, and the last row's id."""
+
+    __table_args__ = (Index("ix_rollup_run_name", "run", "name", "last_metric"),)
+    id: int | None = Field(default=None, primary_key=True)
+    run: int = Field(foreign_key="run.id")
+    name: str
+    count: int
+    first_step: int
+    last_step: int
+    low_step: int
+    low: float | None = None
+    high_step: int
+    high: float | None = None
+    last_metric: int
+
+
+class Response(SQLModel, table=True):
+    """One answer of one model to one prompt. The same `prompt_key` joins models and steps."""
+
+    __table_args__ = (Index("ix_response_run_id", "run", "id"),)
+    id: int | None = Field(default=None, primary_key=True)
+    run: int = Field(foreign_key="run.id")
+    at: datetime
+    artifact: int = Field(foreign_key="artifact.id")  # the model that answered
+    step: int = 0
+    prompt_key: str = Field(index=True)
+    sample: int = 0  # which of the n answers to this prompt
+    prompt: list[Any] = Field(sa_column=Column(JSON, nullable=False))
+    answer: str
+    token_ids: list[int] = Field(sa_column=Column(JSON, nullable=False))
+    finish_reason: str  # stop, length
+    extra: dict[str, Any] = _json()
+
+
+class Score(SQLModel, table=True):
+    """One probe item of one model: per item, so that two models can be compared pair by pair."""
+
+    __table_args__ = (Index("ix_score_run_id", "run", "id"), Index("ix_score_artifact", "artifact", "suite_hash"))
+    id: int | None = Field(default=None, primary_key=True)
+    run: int = Field(foreign_key="run.id")
+    at: datetime
+    artifact: int = Field(foreign_key="artifact.id")
+    step: int = 0
+    suite_hash: str
+    probe: str
+    item_key: str
+    value: float | None = None
+    response: int | None = Field(default=None, foreign_key="response.id")
+
+
+class Lock(SQLModel, table=True):
+    """Who dispatches on this machine and who is the hot spare, by process identity; and when a spare was last wanted."""
+
+    name: str = Field(primary_key=True)
+    pid: int
+    pid_started: str
+    at: datetime
