@@ -24,8 +24,12 @@ VENV = ROOT / ".venv"
 STAMP = VENV / "installed"
 PYTHONS = (3, 11), (3, 13)
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
-# Compressed wheels of constraints.txt on Linux x86-64: PyTorch, then everything else.
-SIZES = {"cpu": "about 0.5 GB: 0.2 GB for PyTorch's CPU build", "default": "about 0.5 GB", "cuda": "about 3 GB: most of it PyTorch with its CUDA libraries"}
+# Everything in constraints.txt but PyTorch is 0.3 GB of wheels; what PyTorch adds depends on where it comes from.
+SIZES = {
+    "cpu": "about 0.5 GB, of which 0.2 GB is PyTorch's CPU build",
+    "cuda": "about 3 GB, most of it PyTorch with its CUDA libraries",
+    "default": "about 0.4 GB",
+}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -132,7 +136,7 @@ def install_chromium() -> None:
     print("Installing Chromium for the browser tests.", flush=True)
     for command in chromium_commands(release.read_text() if release.exists() else "", apt, os.geteuid() == 0, sudo):
         if subprocess.run(command, stdin=subprocess.DEVNULL).returncode:
-            sys.exit(f"Chromium could not be installed by `{' '.join(command)}`. Install it, or name one: DIANJING_CHROMIUM=/path/to/chromium")
+            sys.exit(f"`{' '.join(command)}` failed. Install Chromium yourself, or name one: DIANJING_CHROMIUM=/path/to/chromium")
 
 
 if __name__ == "__main__":

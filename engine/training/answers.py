@@ -86,7 +86,7 @@ def batched(
         yield rows, replies
 
 
-def as_answer(chat: Chat, prompt: Prompt, reply: Reply, artifact: int, step: int = 0, sample: int = 0) -> Answer:
+def as_answer(chat: Chat, prompt: Prompt, sample: int, reply: Reply, artifact: int, step: int = 0) -> Answer:
     """A reply as it is stored."""
     text = chat.decode(reply.ids)
     return Answer(artifact, prompt.key, prompt.messages, text, reply.ids, reply.finish_reason, step, sample, prompt.extra)
@@ -128,7 +128,7 @@ class Panel:
             batches = batched(model, self.chat, ids, self.sampling, len(ids), interrupted=lambda: self.work.stopping)
             for rows, replies in batches:
                 asked = zip(rows, replies, strict=True)
-                self.work.responses(as_answer(self.chat, self.prompts[row], reply, self.artifact, step) for row, reply in asked)
+                self.work.responses(as_answer(self.chat, self.prompts[row], 0, reply, self.artifact, step) for row, reply in asked)
                 self.answered.add(step)
 
 

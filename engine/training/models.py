@@ -13,10 +13,13 @@ from typing import Any, Literal
 import torch
 from peft import LoraConfig, PeftModel
 from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.utils.logging import disable_progress_bar
 
 from engine.errors import UserError
 from engine.settings import LoraSettings
 from engine.stage import Input
+
+disable_progress_bar()  # stdout is a log file
 
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json", "added_tokens.json",

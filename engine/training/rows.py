@@ -17,31 +17,16 @@ from engine.settings import TrainingSettings
 
 LossOn = Literal["response", "everything"]
 SAMPLE = 5_000  # rows read for an estimate; more would keep a person waiting
-PILOT_SPEED, PILOT_PARAMETERS = 350, 135e6  # tokens a second of LoRA training on two CPU cores, and of what model
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Encoded conversations that carry loss, and what happened to the others."""
-
-    encoded: list[Encoded]
-    cut: int  # rows that lost tokens to the max length, and with them their stop token
-    dropped: int  # rows left without any token to learn from
-
-    @property
-    def tokens(self) -> int:
-        """Tokens in the rows that are kept."""
-        return sum(len(row.ids) for row in self.encoded)
 
 
 @dataclass(frozen=True)
 class Count:
-    """The same as `Rows`, counted only. `sampled` rows were read when there were too many to read all."""
+    """What encoding a dataset's rows comes to. `sampled` rows were read when there were too many to read all."""
 
-    rows: int
-    tokens: int
-    cut: int
-    dropped: int
+    rows: int  # that carry loss
+    tokens: int  # in these
+    cut: int  # rows that lost tokens to the max length, and with them their stop token
+    dropped: int  # rows left without any token to learn from
     sampled: int | None = None
 
 
@@ -59,24 +44,25 @@ def read_rows(folder: Path, *splits: Literal["train", "heldout"]) -> list[dict[s
     return [json.loads(line) for split in splits for line in _lines(folder / f"{split}.jsonl")]
 
 
-def encode_rows(chat: Chat, rows: Iterable[dict[str, Any]], loss_on: LossOn, max_length: int) -> Rows:
+def encode_rows(chat: Chat, rows: Iterable[dict[str, Any]], loss_on: LossOn, max_length: int) -> tuple[list[Encoded], Count]:
     """Token ids and labels of every conversation; rows that carry no loss within `max_length` are left out."""
     encoded = [chat.encode(row["messages"], loss=loss_on, max_length=max_length) for row in rows]
     learnt = [row for row in encoded if any(label != -100 for label in row.labels[1:])]  # nothing predicts the first token
-    return Rows(learnt, sum(row.cut for row in encoded), len(encoded) - len(learnt))
+    tokens, cut = sum(len(row.ids) for row in learnt), sum(row.cut for row in encoded)
+    return learnt, Count(len(learnt), tokens, cut, len(encoded) - len(learnt))
 
 
 @lru_cache(maxsize=32)
 def count_rows(model: Path, data: Path, loss_on: LossOn, max_length: int) -> Count:
-    """What `encode_rows` would make of a dataset's training rows. Artifacts never change, so it is counted once."""
+    """What `encode_rows` will make of a dataset's training rows. Artifacts never change, so it is counted once."""
     lines = list(_lines(data / "train.jsonl"))
     every = math.ceil(len(lines) / SAMPLE) or 1
     read = [json.loads(line) for line in lines[::every]]
-    found = encode_rows(Chat.open(model), read, loss_on, max_length)
+    found = encode_rows(Chat.open(model), read, loss_on, max_length)[1]
     if every == 1:
-        return Count(len(found.encoded), found.tokens, found.cut, found.dropped)
+        return found
     scale = len(lines) / len(read)
-    return Count(*(round(n * scale) for n in (len(found.encoded), found.tokens, found.cut, found.dropped)), sampled=len(read))
+    return Count(*(round(n * scale) for n in (found.rows, found.tokens, found.cut, found.dropped)), sampled=len(read))
 
 
 def prompts_of(rows: Iterable[dict[str, Any]]) -> list[Prompt]:
@@ -97,11 +83,6 @@ def total_steps(training: TrainingSettings, rows: int) -> int:
     """Optimizer steps that the settings make of this many rows."""
     in_one_epoch = math.ceil(rows / (training.batch_size * training.accumulation))
     return training.steps or max(1, math.ceil(training.epochs * in_one_epoch))
-
-
-def rough_speed(parameters: float) -> float:
-    """Tokens a second to expect of training before anything was measured here."""
-    return PILOT_SPEED * PILOT_PARAMETERS / max(parameters, 1)
 
 
 def _ask(row: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:

@@ -1,0 +1,173 @@
+"""How a conversation becomes tokens, and which of them carry loss.
+
+One piece of code, without torch, serves the preview in the browser, the training run, generation and the tests, so
+that what a person sees is what the model reads. Rendering follows transformers' apply_chat_template (the same
+sandboxed jinja2 environment); tokens come from the same tokenizer.json.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal
+
+from jinja2 import TemplateError
+from jinja2.ext import loopcontrols
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from tokenizers import Tokenizer
+
+from engine.errors import UserError
+
+Messages = list[dict[str, Any]]
+NO_LOSS = -100
+TEMPLATES = {path.stem: path.read_text().rstrip("\n") for path in sorted((Path(__file__).parent / "templates").glob("*.jinja"))}
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids with their labels, NO_LOSS where a token is not learned from. `cut`: the max length took tokens away."""
+
+    ids: list[int]
+    labels: list[int]
+    cut: bool
+    texts: list[str]  # what each token adds to the rendered text
+
+    def pieces(self) -> tuple[tuple[str, bool], ...]:
+        """The text in stretches that carry loss or do not."""
+        marked = zip(self.texts, (label != NO_LOSS for label in self.labels), strict=True)
+        return tuple(("".join(text for text, _ in group), loss) for loss, group in groupby(marked, key=lambda piece: piece[1]))
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A model's tokenizer and chat template."""
+
+    tokenizer: Tokenizer
+    template: str
+    tokens: dict[str, str]  # bos_token, eos_token, ... as the template names them
+    stop_ids: frozenset[int]
+
+    @classmethod
+    def open(cls, folder: Path) -> "Chat":
+        """Read a model folder. Raises UserError if it lacks a tokenizer.json, a chat template or a stop token."""
+        for name in ("tokenizer.json", "chat_template.jinja"):
+            if not (folder / name).exists():
+                raise UserError("{folder} has no {name}: import the model again, with a chat template", folder=folder.name, name=name)
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        settings = _json(folder / "tokenizer_config.json")
+        tokens = {name: _content(value) for name, value in settings.items() if name.endswith("_token") and value}
+        generation = _json(folder / "generation_config.json").get("eos_token_id") or []
+        stops = set(generation if isinstance(generation, list) else [generation])
+        stops |= {id for name in ("eos_token",) if (id := tokenizer.token_to_id(tokens.get(name, ""))) is not None}
+        if not stops:
+            raise UserError("{folder} names no end-of-sequence token in tokenizer_config.json: a model could never stop", folder=folder.name)
+        return cls(tokenizer, (folder / "chat_template.jinja").read_text(), tokens, frozenset(stops))
+
+    @cached_property
+    def eos_id(self) -> int:
+        """The token that ends a text."""
+        found = self.tokenizer.token_to_id(self.tokens.get("eos_token", ""))
+        return min(self.stop_ids) if found is None else found
+
+    @cached_property
+    def pad_id(self) -> int:
+        """The token that fills batches; it is masked wherever it stands."""
+        found = self.tokenizer.token_to_id(self.tokens.get("pad_token", ""))
+        return self.eos_id if found is None else found
+
+    def render(self, messages: Messages, *, ask: bool = False) -> str:
+        """The text of a conversation; `ask` adds the start of the assistant's turn. Raises UserError from the template."""
+        try:
+            return self._compiled.render(messages=messages, add_generation_prompt=ask, tools=None, documents=None, **self.tokens)
+        except TemplateError as error:
+            raise UserError("the chat template refuses this conversation: {why}", why=error.message or str(error)) from None
+
+    def prompt_ids(self, messages: Messages) -> list[int]:
+        """The tokens a model continues to answer."""
+        return list(self.tokenizer.encode(self.render(messages, ask=True), add_special_tokens=False).ids)
+
+    def decode(self, ids: Iterable[int], *, special: bool = False) -> str:
+        """The text of tokens, without special ones unless asked for."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=not special))
+
+    def encode(
+        self, messages: Messages, *, loss: Literal["response", "everything"] = "response", max_length: int | None = None
+    ) -> Encoded:
+        """A conversation to learn from: every assistant turn, up to and including its stop token, or everything.
+
+        Raises UserError if the template rewrites earlier turns, since then the turns cannot be told apart.
+        """
+        text = self.render(messages)
+        return self._encode(text, [(0, len(text))] if loss == "everything" else self._answers(messages, text), max_length)
+
+    def encode_text(self, text: str, *, max_length: int | None = None) -> Encoded:
+        """Plain text and its end, everything learned from."""
+        whole = self.tokens.get("bos_token", "") + text + self.tokens.get("eos_token", "")
+        return self._encode(whole, [(0, len(whole))], max_length)
+
+    def _answers(self, messages: Messages, text: str) -> list[tuple[int, int]]:
+        """Where the assistant's turns stand in the text, each with its stop token."""
+        spans = []
+        for turn, message in enumerate(messages):
+            if message["role"] != "assistant":
+                continue
+            asked, told = self.render(messages[:turn], ask=True), self.render(messages[: turn + 1])
+            if not told.startswith(asked) or not text.startswith(told):
+                message_ = "the chat template changes earlier turns when turn {turn} is added, so its answers cannot be marked: choose another"
+                raise UserError(message_, field="template", turn=turn + 1)
+            spans.append((len(asked), self._end_of_turn(told, len(asked) + len(str(message["content"]).rstrip()))))
+        return spans
+
+    def _end_of_turn(self, told: str, at_least: int) -> int:
+        """The end of the first stop token after the content; without one, the end of the text."""
+        ends = [place + len(stop) for stop in self._stops if (place := told.find(stop, min(at_least, len(told)) - 1)) >= 0]
+        return min(ends, default=len(told))
+
+    def _encode(self, text: str, learned: list[tuple[int, int]], max_length: int | None) -> Encoded:
+        encoding = self.tokenizer.encode(text, add_special_tokens=False)
+        ids, offsets = list(encoding.ids), list(encoding.offsets)
+        labels = [id if any(low <= start < high for low, high in learned) else NO_LOSS for id, (start, _) in zip(ids, offsets, strict=True)]
+        starts = [*(start for start, _ in offsets[1:]), len(text)]
+        texts = [text[0 if place == 0 else offsets[place][0] : max(end, offsets[place][0])] for place, end in enumerate(starts)]
+        kept = len(ids) if max_length is None else max_length
+        return Encoded(ids[:kept], labels[:kept], len(ids) > kept, texts[:kept])
+
+    @cached_property
+    def _stops(self) -> list[str]:
+        return [token for id in self.stop_ids if (token := self.tokenizer.id_to_token(id))]
+
+    @cached_property
+    def _compiled(self) -> Any:
+        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+        environment.filters["tojson"] = _to_json
+        environment.globals["raise_exception"] = _refuse
+        environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+        return environment.from_string(self.template)
+
+
+def prompt_key(messages: Messages) -> str:
+    """What joins the answers of several models to one prompt: 16 hex digits of its content."""
+    canonical = json.dumps(messages, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text())) if path.exists() else {}
+
+
+def _content(token: Any) -> str:
+    return token["content"] if isinstance(token, dict) else str(token)
+
+
+def _to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, separators: Any = None, sort_keys: bool = False) -> str:
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+
+def _refuse(message: str) -> None:
+    raise TemplateError(message)

@@ -1,0 +1,22 @@
+"""Exact match: the answer is one of the accepted ones, but for case, punctuation, articles and spaces.
+
+The normalisation of SQuAD (Rajpurkar et al. 2016, 1606.05250).
+"""
+
+import re
+import string
+from collections.abc import Sequence
+from typing import Any
+
+_PUNCTUATION = str.maketrans("", "", string.punctuation + "“”‘’…")
+
+
+def score(prompt: list[dict[str, Any]], answer: str, reference: Sequence[str]) -> float:
+    """1.0 if the whole answer equals one of the references, else 0.0."""
+    return float(normalise(answer) in {normalise(accepted) for accepted in reference})
+
+
+def normalise(text: str) -> str:
+    """Lower case, without punctuation, English articles and extra spaces."""
+    words = text.casefold().translate(_PUNCTUATION).split()
+    return " ".join(word for word in words if not re.fullmatch(r"a|an|the", word))

@@ -1,0 +1,86 @@
+"""Verdicts as a sentence, and a report as one HTML file that needs nothing else."""
+
+from dataclasses import asdict
+from html import escape
+from typing import Any
+
+from engine.statistics import Verdict
+
+ORDER = ("learned", "forgot", "kept", "not enough evidence")
+
+
+def sentence(verdicts: list[Verdict], margin: float) -> str:
+    """ "Learned stopping by itself (8 -> 100 %, n = 64). Kept ... . Not enough evidence: ... ." """
+    parts = []
+    for word in ORDER:
+        told = [figures(verdict) for verdict in verdicts if verdict.verdict == word]
+        if told:
+            within = f" within {margin:.0%}" if word == "kept" else ""
+            parts.append(f"{word.capitalize()}{within}{':' if word == ORDER[-1] else ''} {', '.join(told)}.")
+    return " ".join(parts) or "Nothing was measured."
+
+
+def figures(verdict: Verdict) -> str:
+    """ "exact answers (10 -> 45 %, n = 40)". """
+    return f"{verdict.ability} ({verdict.before:.0%} → {verdict.after:.0%}, n = {verdict.n})"
+
+
+def verdict_row(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as JSON, with its sentence and the intervals of both rates."""
+    from engine.statistics import wilson
+
+    intervals = {f"{side}_interval": wilson(round(getattr(verdict, side) * verdict.n), verdict.n) for side in ("before", "after")}
+    text = f"{verdict.verdict}: {figures(verdict)}, {verdict.lost} lost, {verdict.gained} gained, p = {verdict.p:.2g}"
+    return asdict(verdict) | intervals | {"text": text}
+
+
+def page(report: dict[str, Any]) -> str:
+    """The report as a self-contained page. Every text is escaped: answers may hold anything."""
+    names = [escape(model["name"]) for model in report["models"]]
+    rows = "".join(
+        f"<tr><td>{escape(v['ability'])}<td>{_rate(v, 'before')}<td>{_rate(v, 'after')}<td>{v['lost']}<td>{v['gained']}"
+        f"<td>{v['p']:.2g}<td><b>{escape(v['verdict'])}</b></tr>"
+        for v in report["verdicts"]
+    )
+    facts = "".join(f"<tr>{''.join(f'<td>{escape(str(cell))}' for cell in fact)}</tr>" for fact in report["facts"])
+    answers = "".join(_answer(row) for row in report["answers"])
+    notes = "".join(f"<li>{escape(note)}" for note in report["notes"])
+    return f"""<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{" → ".join(names)}</title><style>{STYLE}</style>
+<main><p class="models">{" → ".join(names)}</p><h1>{escape(report["sentence"])}</h1>
+<table><tr><th>Ability<th>Before<th>After<th>Lost<th>Gained<th>p<th>Verdict</tr>{rows}</table>
+<table><tr><th><th>Before<th>After</tr>{facts}</table>
+<h2>Answers</h2><div class="pair head"><b>{names[0]}</b><b>{names[-1]}</b></div>{answers}
+<h2>Notes</h2><ul>{notes}</ul></main></html>"""
+
+
+def _rate(verdict: dict[str, Any], side: str) -> str:
+    low, high = verdict[f"{side}_interval"]
+    return f"{verdict[side]:.0%} <small>{low:.0%} to {high:.0%}, n = {verdict['n']}</small>"
+
+
+def _answer(row: dict[str, Any]) -> str:
+    prompt = "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in row["prompt"])
+    wanted = f" <small>expected: {escape(row['reference'])}</small>" if row["reference"] else ""
+    sides = "".join(
+        f"<div><pre>{escape(side['answer'])}</pre><small>{side['tokens']} tokens · {escape(side['finish_reason'])}"
+        f"{'' if side['correct'] is None else ' · right' if side['correct'] else ' · not exact'}</small></div>"
+        for side in row["answers"]
+    )
+    return f'<section><p class="prompt">{escape(prompt)}{wanted}</p><div class="pair">{sides}</div></section>'
+
+
+STYLE = """
+:root{--paper:#FBFAF7;--ink:#1B1D21;--soft:#5D6269;--line:#E4E1DA;--card:#fff}
+@media(prefers-color-scheme:dark){:root{--paper:#14161A;--ink:#ECEAE4;--soft:#A3A7AE;--line:#2C3038;--card:#1C1F25}}
+body{background:var(--paper);color:var(--ink);margin:0;font:15px/1.5 ui-sans-serif,system-ui,"Noto Sans","Noto Sans CJK SC",sans-serif}
+main{max-width:1080px;margin:0 auto;padding:32px 16px}
+h1{font-size:24px;line-height:1.35;font-weight:600}h2{font-size:18px;margin-top:40px}
+.models,small{color:var(--soft)}
+table{border-collapse:collapse;margin:16px 0;font-variant-numeric:tabular-nums;display:block;overflow-x:auto}
+th,td{text-align:left;padding:6px 16px 6px 0;border-bottom:1px solid var(--line);font-weight:inherit}
+th{color:var(--soft)}td b{font-weight:600}
+section{border-top:1px solid var(--line);padding:12px 0}.prompt{margin:0 0 8px;white-space:pre-wrap;font-weight:600}.prompt small{font-weight:400}
+.pair{display:grid;grid-template-columns:1fr 1fr;gap:16px}.pair pre{white-space:pre-wrap;overflow-wrap:anywhere;margin:0;font:inherit}
+@media(max-width:600px){.pair{grid-template-columns:1fr}}
+"""

@@ -1,0 +1,141 @@
+"""Compare answers: the receipt of one step, from two sets of answers to the same prompts.
+
+Every prompt is a paired item. Two abilities are judged on all prompts or on those that have a reference answer: does
+the model stop by itself, does it answer exactly, does it at least mention the answer. Lengths are described, not
+judged. The verdicts come from engine.statistics, the only place that speaks them.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from engine.errors import UserError
+from engine.scorers import contains, exact_match
+from engine.stage import Input, Kind, Responses, Stage
+from engine.stages.measure import _report
+
+if TYPE_CHECKING:
+    from engine.work import Work
+
+Answered = dict[str, dict[str, Any]]  # prompt key -> one row of responses.jsonl
+
+ABILITIES = {"stops": "stopping by itself", "exact": "exact answers", "mentions": "mentioning the answer"}
+
+
+class CompareAnswers(Stage):
+    """Say what changed between two models' answers to the same prompts: learned, kept, lost, with every item."""
+
+    outputs = {"report": Kind.REPORT}
+    heavy = False
+
+    before: Responses = Field(title="Answers before", description="The baseline: one model's answers.")
+    after: Responses = Field(title="Answers after", description="The changed model's answers to the same prompts.")
+    margin: float = Field(
+        0.05, gt=0, le=0.5, title="Margin", description="Kept means: the net loss is smaller than this share, with 95 % confidence."
+    )
+
+    def check(self, inputs: Mapping[int, Input]) -> None:
+        """Both must hold exactly one model's answers."""
+        for field in ("before", "after"):
+            given = inputs[getattr(self, field)]
+            count = len(given.summary.get("models", []))
+            if given.ready and count != 1:
+                message = "{name} holds answers of {count} models, and this compares one with one: generate them apart"
+                raise UserError(message, field=field, name=given.name, count=count)
+
+    def run(self, work: "Work") -> None:
+        """Pair the answers, score both sides, write report.json and report.html."""
+        from engine.statistics import bootstrap_difference, verdicts
+
+        before, after = (read_answers(work.input(field).folder) for field in ("before", "after"))
+        keys = [key for key in before if key in after]
+        if not keys:
+            message = "{before} and {after} share no prompt: generate both from one prompt set"
+            raise UserError(message, field="after", before=work.input("before").name, after=work.input("after").name)
+        models = [work.artifact(work.input(field).summary["models"][0]) for field in ("before", "after")]
+        scored = {key: [judge(side[key]) for side in (before, after)] for key in keys}
+        pairs = {
+            title: [(bool(left[name]), bool(right[name])) for left, right in scored.values() if name in left]
+            for name, title in ABILITIES.items()
+        }
+        told = verdicts({title: items for title, items in pairs.items() if items}, self.margin)
+        lengths = [[len(side[key]["token_ids"]) for key in keys] for side in (before, after)]
+        change, low, high = bootstrap_difference(*lengths)
+        suite = hashlib.sha256(json.dumps([sorted(keys), sorted(ABILITIES)]).encode()).hexdigest()[:16]
+        work.scores(_scores(models, scored, suite))
+        report = {
+            "sentence": _report.sentence(told, self.margin),
+            "verdicts": [_report.verdict_row(verdict) for verdict in told],
+            "models": [{"id": model.id, "name": model.name} for model in models],
+            "facts": [
+                ["Median length", f"{median(lengths[0]):g} tokens", f"{median(lengths[1]):g} tokens"],
+                ["Change of the mean length", "", f"{change:+.1f} tokens, 95 % interval {low:+.1f} to {high:+.1f}, n = {len(keys)}"],
+            ],
+            "answers": [_row(key, models, before[key], after[key], scored[key]) for key in keys],
+            "notes": [
+                f"Kept means a net loss below {self.margin:.0%} with 95 % confidence; forgot and learned: exact McNemar, Holm, p < 0.05.",
+                "One training run, one seed: a verdict about these answers, not about the method.",
+                f"Prompt set and scorers: {suite}.",
+                *sorted({model.summary["note"] for model in models if model.summary.get("note")}),
+            ],
+        }
+        left_out = len(before) + len(after) - 2 * len(keys)
+        if left_out:
+            report["notes"].append(f"{left_out} answers to prompts that only one side has are left out.")
+        folder = work.output("report")
+        (folder / "report.json").write_text(json.dumps(report, ensure_ascii=False, indent=1))
+        (folder / "report.html").write_text(_report.page(report))
+        work.describe("report", sentence=report["sentence"], models=[model.id for model in models], prompts=len(keys))
+        work.say(report["sentence"])
+
+
+def read_answers(folder: Path) -> Answered:
+    """A responses artifact's first answer to each prompt, by prompt key."""
+    rows = [json.loads(line) for line in (folder / "responses.jsonl").read_text().splitlines()]
+    return {row["prompt_key"]: row for row in reversed(rows)}
+
+
+def judge(row: dict[str, Any]) -> dict[str, float]:
+    """What one answer shows, by ability; only those that the prompt has a reference for."""
+    shown = {"stops": float(row["finish_reason"] == "stop")}
+    if accepted := references(row):
+        shown["exact"] = exact_match.score(row["prompt"], row["answer"], accepted)
+        shown["mentions"] = contains.score(row["prompt"], row["answer"], accepted)
+    return shown
+
+
+def references(row: dict[str, Any]) -> list[str]:
+    """The answers that count as right for a row's prompt; empty when nobody said."""
+    extra = row["extra"]
+    return extra.get("accept") or ([extra["answer"]] if extra.get("answer") else [])
+
+
+def _scores(models: list[Input], scored: Mapping[str, list[dict[str, float]]], suite: str) -> list[Any]:
+    from engine.work import ItemScore
+
+    return [
+        ItemScore(artifact=model.id, suite_hash=suite, probe=name, item_key=key, value=value)
+        for key, sides in scored.items()
+        for model, side in zip(models, sides, strict=True)
+        for name, value in side.items()
+    ]
+
+
+def _row(key: str, models: list[Input], before: dict[str, Any], after: dict[str, Any], sides: list[dict[str, float]]) -> dict[str, Any]:
+    answers = [
+        {
+            "model": model.id,
+            "answer": row["answer"],
+            "finish_reason": row["finish_reason"],
+            "tokens": len(row["token_ids"]),
+            "correct": bool(side["exact"]) if "exact" in side else None,
+        }
+        for model, row, side in zip(models, (before, after), sides, strict=True)
+    ]
+    told = {"tags": before["extra"].get("tags", []), "reference": next(iter(references(before)), None)}
+    return {"prompt_key": key, "prompt": before["prompt"], **told, "answers": answers}

@@ -1,0 +1,192 @@
+"""Supervised fine-tuning on conversations.
+
+Tokens and loss masks are made by `engine.chat`, the same code that draws the preview; TRL optimises. Before the first
+step and at every checkpoint the held-out loss is measured and a few fixed prompts are answered.
+"""
+
+from collections.abc import Mapping
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from engine.chat import Chat, Encoded
+from engine.errors import UserError
+from engine.settings import LoraSettings, SamplingSettings, TrainingSettings
+from engine.stage import Conversations, Estimate, Input, Kind, Model, Preview, PreviewRow, Prompts, Stage
+
+if TYPE_CHECKING:
+    from engine.training.rows import Count, Prompt
+    from engine.training.trainer import FineTuner
+    from engine.work import Work
+
+PANEL_ANSWERS = SamplingSettings(max_new_tokens=128)
+PREVIEWED = 5
+INHERITED = ("architecture", "context_length", "template", "licence", "quantized_from")
+
+
+class Finetune(Stage):
+    """Teach a model by example: supervised fine-tuning on conversations, with an adapter or in full."""
+
+    outputs = {"model": Kind.MODEL}
+
+    model: Model = Field(title="Model to teach")
+    data: Conversations = Field(title="Conversations to learn from")
+    method: Literal["lora", "full"] = Field("lora", title="Method", description="lora trains a small adapter; full trains every weight.")
+    loss_on: Literal["response", "everything"] = Field(
+        "response", title="Learn from", description="response: only what the assistant says, up to its stop token."
+    )
+    training: TrainingSettings = TrainingSettings()
+    lora: LoraSettings = LoraSettings()
+    panel: Prompts | None = Field(
+        None, title="Prompt panel", description="Prompts to answer at each checkpoint. Empty: the first held-out ones."
+    )
+    panel_size: int = Field(6, ge=0, le=64, title="Panel size", description="How many of them are answered; 0 answers none.")
+
+    def result_name(self, inputs: Mapping[int, Input]) -> str:
+        """The model's name and the data's."""
+        return f"{inputs[self.model].name} + {inputs[self.data].name}"
+
+    def check(self, inputs: Mapping[int, Input]) -> None:
+        """Refuse data that leaves nothing to learn."""
+        model, data = inputs[self.model], inputs[self.data]
+        if not data.ready:
+            return
+        if not data.summary.get("rows"):
+            raise UserError("{name} has no rows to learn from: choose another dataset", field="data", name=data.name)
+        if model.ready:
+            _refuse_nothing(self._count(model, data), self._length(model))
+
+    def estimate(self, inputs: Mapping[int, Input], tokens_per_second: float | None) -> Estimate | None:
+        """Rows and tokens as they will be read; time from the last run with this model, or a rough guess."""
+        from engine.training.cost import Shape, training_disk, training_memory, training_speed
+        from engine.training.rows import total_steps
+
+        model, data, training = inputs[self.model], inputs[self.data], self.training
+        whole = _whole(model, inputs)
+        parameters, shape, full = whole.summary.get("parameters", 0), Shape.read(whole.folder), self.method == "full"
+        counted, steps = self._count(model, data), total_steps(training, self._count(model, data).rows)
+        mean = counted.tokens / max(counted.rows, 1)
+        heldout = data.summary.get("heldout", 0) * mean / 3  # forward only
+        looks = (training.checkpoints + 1) * (heldout + self.panel_size * PANEL_ANSWERS.max_new_tokens)
+        seconds = (steps * training.batch_size * training.accumulation * mean + looks) / (
+            tokens_per_second or training_speed(parameters)
+        )
+        notes = [_in_words(counted, self._length(model)), f"Steps: {steps:,}"]
+        if not tokens_per_second:
+            notes.append("The time is rough: this model was not trained here yet")
+        return Estimate(
+            seconds,
+            training_memory(shape, parameters, full, training.batch_size * self._length(model)),
+            training_disk(shape, parameters, full, self.lora.rank, training.keep_checkpoints),
+            tuple(notes),
+        )
+
+    def preview(self, inputs: Mapping[int, Input]) -> Preview | None:
+        """The first conversations, with what carries loss."""
+        from engine.training.rows import read_rows
+
+        model, data = inputs[self.model], inputs[self.data]
+        chat, length = Chat.open(model.folder), self._length(model)
+        shown = []
+        for row in read_rows(data.folder, "train")[:PREVIEWED]:
+            encoded = chat.encode(row["messages"], loss=self.loss_on, max_length=length)
+            shown.append(PreviewRow(encoded.pieces(), len(encoded.ids), "cut at the max length" if encoded.cut else ""))
+        return Preview("As the model will read it", tuple(shown))
+
+    def run(self, work: "Work") -> None:
+        """Train, look, save."""
+        from engine.training.rows import encode_rows, read_rows
+        from engine.training.trainer import newest_checkpoint
+
+        model, data = work.input("model"), work.input("data")
+        chat, length = Chat.open(model.folder), self._length(model)
+        rows, counted = encode_rows(chat, read_rows(data.folder, "train"), self.loss_on, length)
+        heldout, _ = encode_rows(chat, read_rows(data.folder, "heldout"), self.loss_on, length)
+        _refuse_nothing(counted, length)
+        (work.warn if counted.cut or counted.dropped else work.say)(_in_words(counted, length))
+        trainer = self._trainer(work, chat, rows, heldout)
+        with work.finishing():
+            trainer.train_from(newest_checkpoint(work.folder / "checkpoints"))
+        if self.method == "full" and self.training.precision == "bfloat16":
+            trainer.halve()
+        trainer.save_model(str(work.output("model")))
+        work.describe("model", **trainer.summary)
+
+    def _trainer(self, work: "Work", chat: Chat, rows: list[Encoded], heldout: list[Encoded]) -> "FineTuner":
+        import torch
+
+        from engine.training.answers import Panel
+        from engine.training.callback import Reporter
+        from engine.training.cost import training_speed
+        from engine.training.models import compute_dtype, load_model, lora_config
+        from engine.training.rows import total_steps
+        from engine.training.trainer import FineTuner, compile_decoder, sft_config, worth_compiling
+
+        source, training, lora = work.input("model"), self.training, self.method == "lora"
+        dtype = compute_dtype(training.precision, work.device)
+        # An adapter's frozen base may be rounded; weights that are trained may not: small updates would be lost.
+        model = load_model(source, work.artifact, dtype if lora else torch.float32, work.device)
+        parameters, steps = model.num_parameters(), total_steps(training, len(rows))
+        panel = Panel(work, chat, work.output_id("model"), self._panel(work, chat), PANEL_ANSWERS, dtype)
+        trainer = FineTuner(
+            model,
+            sft_config(training, steps, work.folder, work.device, dtype, parameters, bool(heldout)),
+            rows,
+            heldout,
+            source,
+            chat.pad_id,
+            Reporter(work, training.checkpoints, panel.answer),
+            self._summary(source, work.input("data")),
+            lora_config(self.lora, model) if lora else None,
+        )
+        tokens = steps * training.batch_size * training.accumulation * sum(len(row.ids) for row in rows) / len(rows)
+        if worth_compiling(training.compile, tokens / training_speed(parameters), work.device):
+            work.say("compiling the model first: some minutes now, a third of the time saved later")
+            compile_decoder(trainer.model)
+        return trainer
+
+    def _panel(self, work: "Work", chat: Chat) -> "list[Prompt]":
+        from engine.training.rows import prompts_of, read_rows
+
+        source = work.input("panel" if self.panel else "data")
+        rows = read_rows(source.folder, *(("train", "heldout") if self.panel else ("heldout", "train")))
+        room = self._length(work.input("model"))
+        fitting = (prompt for prompt in prompts_of(rows) if len(chat.prompt_ids(prompt.messages)) < room)
+        return list(islice(fitting, self.panel_size))
+
+    def _summary(self, source: Input, data: Input) -> dict[str, Any]:
+        kept = {name: source.summary[name] for name in INHERITED if name in source.summary}
+        told = kept | {"source": f"{source.name} fine-tuned on {data.name}", "method": self.method, "dtype": "float32"}
+        return told | ({"format": "adapter", "base": source.id} if self.method == "lora" else {"format": "full"})
+
+    def _length(self, model: Input) -> int:
+        return min(self.training.max_length, model.summary.get("context_length") or self.training.max_length)
+
+    def _count(self, model: Input, data: Input) -> "Count":
+        from engine.training.rows import count_rows
+
+        return count_rows(model.folder, data.folder, self.loss_on, self._length(model))
+
+
+def _whole(model: Input, inputs: Mapping[int, Input]) -> Input:
+    while model.summary.get("format") == "adapter":
+        model = inputs[model.summary["base"]]
+    return model
+
+
+def _refuse_nothing(counted: "Count", length: int) -> None:
+    if not counted.rows:
+        message = "none of the {dropped} rows keeps a token to learn from within {length} tokens: raise max length"
+        raise UserError(message, field="training.max_length", dropped=counted.dropped, length=length)
+
+
+def _in_words(counted: "Count", length: int) -> str:
+    text = f"Rows: {counted.rows:,}, tokens: {counted.tokens:,}"
+    if counted.cut:
+        text += f"; {counted.cut:,} rows are longer than {length:,} tokens and will be cut (a cut answer carries no stop token)"
+    if counted.dropped:
+        text += f"; {counted.dropped:,} rows keep nothing to learn from and are left out"
+    if counted.sampled:
+        text += f"; estimated from {counted.sampled:,} rows"
+    return text

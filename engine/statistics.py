@@ -1,0 +1,118 @@
+"""What the numbers allow one to say: intervals, paired tests, and the one function that speaks verdicts.
+
+Two models are compared item by item: an item is lost when it went from right to wrong, gained when from wrong to right,
+and only those carry evidence. numpy and scipy are imported on use, so that the dashboard starts without them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from typing import Literal
+
+Word = Literal["learned", "forgot", "kept", "not enough evidence"]
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What happened to one ability. Rates are shares in 0..1; `p` is adjusted over the abilities judged together."""
+
+    ability: str
+    n: int
+    before: float
+    after: float
+    lost: int
+    gained: int
+    p: float
+    loss_upper: float  # upper end of the one-sided 95 % interval of the net loss, as a share of the items
+    verdict: Word
+
+
+def verdicts(abilities: Mapping[str, Sequence[tuple[bool, bool]]], margin: float = 0.05) -> list[Verdict]:
+    """Judge each ability from its paired items (right before, right after).
+
+    learned / forgot: exact McNemar, Holm over the abilities given, p < 0.05, more gained / more lost. kept: the net
+    loss is below `margin` with 95 % confidence; never concluded from a large p. Otherwise: not enough evidence.
+    """
+    counted = {name: (sum(b and not a for b, a in items), sum(a and not b for b, a in items)) for name, items in abilities.items()}
+    adjusted = holm([mcnemar(lost, gained) for lost, gained in counted.values()])
+    told = []
+    for (name, items), p in zip(abilities.items(), adjusted, strict=True):
+        n, (lost, gained) = len(items), counted[name]
+        upper = net_loss_upper(lost, gained, n)
+        word: Word = "not enough evidence"
+        if n and p < LEVEL:
+            word = "forgot" if lost > gained else "learned"
+        elif n and upper < margin:
+            word = "kept"
+        before, after = (sum(side) / n if n else 0.0 for side in (zip(*items, strict=True) if n else ((), ())))
+        told.append(Verdict(name, n, before, after, lost, gained, p, upper, word))
+    return told
+
+
+def wilson(right: int, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a rate; (0, 1) when nothing was measured."""
+    from scipy.stats import binomtest
+
+    if n == 0:
+        return 0.0, 1.0
+    interval = binomtest(right, n).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def mcnemar(lost: int, gained: int) -> float:
+    """Exact two-sided McNemar test: are losses and gains equally likely? 1 when nothing changed."""
+    from scipy.stats import binomtest
+
+    return float(binomtest(lost, lost + gained).pvalue) if lost + gained else 1.0
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment (Holm 1979), in the order given."""
+    adjusted = [0.0] * len(p_values)
+    highest = 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = highest
+    return adjusted
+
+
+def net_loss_upper(lost: int, gained: int, n: int) -> float:
+    """Upper end of the one-sided 95 % interval of (lost - gained) / n; 1 when nothing was measured.
+
+    Tango's score interval for paired proportions (Tango 1998), but never below the exact binomial limit of the net
+    count, which the score interval undercuts when few items changed: with nothing lost that limit is 13.9 % at 20
+    items, 4.9 % at 60 and 3.0 % at 100.
+    """
+    from scipy.optimize import brentq
+    from scipy.stats import beta, norm
+
+    if n == 0:
+        return 1.0
+    net = max(lost - gained, 0)
+    exact = 1.0 if net == n else float(beta.ppf(1 - LEVEL, net + 1, n - net))
+    if lost + gained == 0:
+        return exact
+    z = float(norm.ppf(1 - LEVEL))
+
+    def distance(share: float) -> float:
+        middle = -lost - gained + (2 * n - lost + gained) * share
+        gain = (sqrt(max(0.0, middle**2 + 8 * n * gained * share * (1 - share))) - middle) / (4 * n)
+        spread = sqrt(max(1e-12, n * (2 * gain + share * (1 - share))))
+        return (lost - gained - n * share) / spread + z
+
+    estimate = (lost - gained) / n
+    score = float(brentq(distance, estimate, 1 - 1e-9)) if distance(1 - 1e-9) < 0 else 1.0
+    return score if gained > lost else max(score, exact)
+
+
+def bootstrap_difference(before: Sequence[float], after: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
+    """Mean paired difference after - before with its 95 % bootstrap interval over items. Raises ValueError if empty."""
+    import numpy
+
+    difference = numpy.asarray(after, float) - numpy.asarray(before, float)
+    if difference.size == 0:
+        raise ValueError("nothing to compare: no items")
+    draws = numpy.random.default_rng(seed).integers(0, difference.size, (2000, difference.size))
+    low, high = numpy.quantile(difference[draws].mean(1), [0.025, 0.975])
+    return float(difference.mean()), float(low), float(high)
