@@ -66,7 +66,7 @@ class Chat:
         stops = set(generation if isinstance(generation, list) else [generation])
         stops |= {id for name in ("eos_token",) if (id := tokenizer.token_to_id(tokens.get(name, ""))) is not None}
         if not stops:
-            raise UserError("{folder} names no end-of-sequence token in tokenizer_config.json: a model could never stop", folder=folder.name)
+            raise UserError("{folder} names no eos_token in tokenizer_config.json: its answers could never stop", folder=folder.name)
         return cls(tokenizer, (folder / "chat_template.jinja").read_text(), tokens, frozenset(stops))
 
     @cached_property
@@ -119,8 +119,8 @@ class Chat:
                 continue
             asked, told = self.render(messages[:turn], ask=True), self.render(messages[: turn + 1])
             if not told.startswith(asked) or not text.startswith(told):
-                message_ = "the chat template changes earlier turns when turn {turn} is added, so its answers cannot be marked: choose another"
-                raise UserError(message_, field="template", turn=turn + 1)
+                why = "the chat template changes earlier turns when turn {turn} is added, so answers cannot be marked: choose another"
+                raise UserError(why, field="template", turn=turn + 1)
             spans.append((len(asked), self._end_of_turn(told, len(asked) + len(str(message["content"]).rstrip()))))
         return spans
 

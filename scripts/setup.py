@@ -66,7 +66,7 @@ def fingerprint(root: Path, version: tuple[int, ...]) -> str:
 
 def satisfied(stamp: str, want: str, test: bool) -> bool:
     """Is what the stamp remembers enough? What tests need includes what running needs."""
-    return stamp.split() in ([want, "test"], [want, "run"] if not test else [])
+    return stamp.split() in ([[want, "test"]] if test else [[want, "test"], [want, "run"]])
 
 
 def torch_source(system: str, nvidia: bool, cpu_index_answers: bool) -> str:

@@ -40,6 +40,7 @@ def test_a_second_run_installs_nothing_until_a_file_changes(tmp_path):
     assert setup.satisfied(f"{before} test\n", before, test=False)
     assert not setup.satisfied(f"{before} run\n", before, test=True)
     assert not setup.satisfied("", before, test=False)
+    assert not setup.satisfied("", before, test=True)
     (tmp_path / "constraints.txt").write_text("two")
     after = setup.fingerprint(tmp_path, (3, 11))
     assert not setup.satisfied(f"{before} test\n", after, test=False)

@@ -49,7 +49,7 @@ def load_model(source: Input, artifact: Callable[[int], Input], dtype: torch.dty
     )
     for adapter in reversed(adapters):
         model = PeftModel.from_pretrained(model, str(adapter.folder)).merge_and_unload()
-    return model.to(device=device, dtype=dtype).eval()
+    return model.to(device=device, dtype=dtype).requires_grad_(True).eval()  # merging left it frozen
 
 
 def lora_config(lora: LoraSettings, model: PreTrainedModel) -> LoraConfig:

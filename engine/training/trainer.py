@@ -140,7 +140,9 @@ class FineTuner(SFTTrainer):
         return cross_entropy(logits.float(), targets[learnt], reduction="sum"), int(learnt.sum())
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Held-out loss per token."""
+        """Held-out loss per token, where rows are held out."""
+        if not self.heldout:
+            return {}
         total, tokens = 0.0, 0
         with undisturbed(self.model):
             for batch in by_length([len(row.ids) for row in self.heldout], self.args.per_device_eval_batch_size):

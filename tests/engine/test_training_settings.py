@@ -27,7 +27,7 @@ TRAINING: dict[str, tuple[Any, Callable[[FineTuner], Any]]] = {
     "schedule": ("linear", lambda t: t.args.lr_scheduler_type),
     "warmup": (0.5, lambda t: t.args.warmup_steps),
     "weight_decay": (0.3, lambda t: t.args.weight_decay),
-    "max_length": (16, lambda t: max(t.lengths)),
+    "max_length": (40, lambda t: max(t.lengths)),
     "precision": ("bfloat16", lambda t: (t.args.bf16, t.model.base_model.model.model.embed_tokens.weight.dtype)),
     "compile": ("on", lambda t: t.model.get_base_model().base_model._compiled_call_impl is not None),
     "checkpoints": (1, lambda t: reporter(t).checkpoints),
@@ -69,8 +69,10 @@ def test_no_field_is_forgotten() -> None:
 @pytest.mark.parametrize("field", TRAINING)
 def test_training_field_reaches_the_trainer(school: Class, field: str) -> None:
     value, shown = TRAINING[field]
-    plain = {"steps": None, "compile": "off"}
-    assert shown(trainer_of(school, training=plain)) != shown(trainer_of(school, training=plain | {field: value}))
+    long = [{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "yes " * 200}]}] * 18
+    data, plain = school.rows("long", long), {"steps": None, "compile": "off"}
+    before = shown(trainer_of(school, data=data, training=plain))
+    assert before != shown(trainer_of(school, data=data, training=plain | {field: value}))
 
 
 @pytest.mark.parametrize("field", LORA)

@@ -96,8 +96,12 @@ class CompareAnswers(Stage):
 
 def read_answers(folder: Path) -> Answered:
     """A responses artifact's first answer to each prompt, by prompt key."""
-    rows = [json.loads(line) for line in (folder / "responses.jsonl").read_text().splitlines()]
-    return {row["prompt_key"]: row for row in reversed(rows)}
+    first: Answered = {}
+    for line in (folder / "responses.jsonl").read_text(encoding="utf-8").split("\n"):
+        if line:
+            row = json.loads(line)
+            first.setdefault(row["prompt_key"], row)
+    return first
 
 
 def judge(row: dict[str, Any]) -> dict[str, float]:
