@@ -61,7 +61,8 @@ def contend(name: str, model: Path, data: Path, venv: Path | None = None) -> dic
         folder = Path(scratch)
         split(data, folder)
         # The allocator settings are ours: they are part of what is compared, so the others run without them.
-        plain = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")} | {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+        plain = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+        plain |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
         environment = worker_environment(folder) if name == "ours" else plain
         command = factory_command(venv, model, folder) if venv else child(name, model, folder)
         began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)

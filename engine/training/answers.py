@@ -47,7 +47,7 @@ def generate(
     penalty = sampling.repetition_penalty
     penalties = [] if penalty == 1 else [RepetitionPenaltyLogitsProcessor(penalty, prompt_ignore_length=width)]
 
-    def leave(ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+    def leave(ids: torch.Tensor, _scores: Any, **_: Any) -> torch.Tensor:
         return torch.full((len(ids),), interrupted(), device=ids.device)
 
     torch.manual_seed(seed)
@@ -110,9 +110,7 @@ def undisturbed(model: Any) -> Iterator[None]:
 class Panel:
     """The few fixed prompts that a model answers before, during and after its training."""
 
-    def __init__(
-        self, work: Work, chat: Chat, model: int, prompts: list[Prompt], sampling: SamplingSettings, dtype: torch.dtype
-    ) -> None:
+    def __init__(self, work: Work, chat: Chat, model: int, prompts: list[Prompt], sampling: SamplingSettings, dtype: torch.dtype) -> None:
         self.work, self.chat, self.artifact, self.prompts = work, chat, model, prompts
         self.sampling, self.dtype = sampling, dtype
         self.answered = {answer.step for answer in work.answers()}  # of this run before it was resumed

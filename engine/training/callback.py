@@ -51,9 +51,7 @@ class Reporter(TrainerCallback):
             control.should_save = control.should_training_stop = True
             control.should_evaluate = False
 
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **kwargs: Any
-    ) -> None:
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **kwargs: Any) -> None:
         """Turn a log line into metrics, with the speed and now and then the memory beside the training loss."""
         values = {name: value for name, value in logs.items() if name not in NOT_SHOWN and not name.startswith("train_")}
         if "loss" in logs and self.recent:

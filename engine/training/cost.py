@@ -41,8 +41,8 @@ def answering_speed(parameters: float) -> float:
 
 def training_memory(shape: Shape, parameters: float, full: bool, batch_tokens: int) -> int:
     """Bytes: the weights (with gradients and two moments when all are trained), one batch's activations and logits."""
-    activations = 70 * shape.hidden * shape.layers * batch_tokens
-    logits = 14 * shape.vocabulary * batch_tokens
+    activations = 90 * shape.hidden * shape.layers * batch_tokens
+    logits = 16 * shape.vocabulary * batch_tokens
     return int(LIBRARIES + parameters * (16 if full else 4) + activations + logits)
 
 

@@ -58,11 +58,9 @@ def lora_config(lora: LoraSettings, model: PreTrainedModel) -> LoraConfig:
     if lora.targets == "attention":
         targets = sorted({name.rsplit(".", 1)[-1] for name, part in model.named_modules() if _in_attention(name, part)})
         if not targets:
-            raise UserError("{model} has no attention layers known by that name: choose all-linear", field="lora.targets",
-                            model=type(model).__name__)  # fmt: skip
-    return LoraConfig(
-        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets, task_type="CAUSAL_LM"
-    )
+            message = "{model} has no attention layers known by that name: choose all-linear"
+            raise UserError(message, field="lora.targets", model=type(model).__name__)
+    return LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets, task_type="CAUSAL_LM")
 
 
 def decoder_and_head(model: Any) -> tuple[torch.nn.Module, torch.nn.Module]:

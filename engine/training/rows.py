@@ -27,6 +27,7 @@ class Count:
     tokens: int  # in these
     cut: int  # rows that lost tokens to the max length, and with them their stop token
     dropped: int  # rows left without any token to learn from
+    longest: int = 0  # tokens of the longest row
     sampled: int | None = None
 
 
@@ -49,7 +50,7 @@ def encode_rows(chat: Chat, rows: Iterable[dict[str, Any]], loss_on: LossOn, max
     encoded = [chat.encode(row["messages"], loss=loss_on, max_length=max_length) for row in rows]
     learnt = [row for row in encoded if any(label != -100 for label in row.labels[1:])]  # nothing predicts the first token
     tokens, cut = sum(len(row.ids) for row in learnt), sum(row.cut for row in encoded)
-    return learnt, Count(len(learnt), tokens, cut, len(encoded) - len(learnt))
+    return learnt, Count(len(learnt), tokens, cut, len(encoded) - len(learnt), max((len(row.ids) for row in learnt), default=0))
 
 
 @lru_cache(maxsize=32)
@@ -62,7 +63,8 @@ def count_rows(model: Path, data: Path, loss_on: LossOn, max_length: int) -> Cou
     if every == 1:
         return found
     scale = len(lines) / len(read)
-    return Count(*(round(n * scale) for n in (found.rows, found.tokens, found.cut, found.dropped)), sampled=len(read))
+    rows, tokens, cut, dropped = (round(n * scale) for n in (found.rows, found.tokens, found.cut, found.dropped))
+    return Count(rows, tokens, cut, dropped, found.longest, sampled=len(read))
 
 
 def prompts_of(rows: Iterable[dict[str, Any]]) -> list[Prompt]:

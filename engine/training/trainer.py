@@ -60,7 +60,6 @@ def sft_config(
         save_total_limit=training.keep_checkpoints,
         metric_for_best_model="eval_loss" if heldout else None,
         greater_is_better=False if heldout else None,
-        eval_on_start=heldout,
         logging_steps=1,
         logging_nan_inf_filter=False,
         include_num_input_tokens_seen="non_padding",
@@ -110,6 +109,7 @@ class FineTuner(SFTTrainer):
             self._load_from_checkpoint(str(checkpoint))
             self.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
         else:
+            self.args.eval_on_start = bool(self.heldout) and checkpoint is None
             self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
     def halve(self) -> None:
@@ -117,9 +117,7 @@ class FineTuner(SFTTrainer):
         self.model.to(torch.bfloat16)
         self.summary["dtype"] = "bfloat16"
 
-    def compute_loss(
-        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
+    def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
         """The mean loss per token that carries loss, over the whole accumulated batch."""
         if return_outputs or not self.selects_positions:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)

@@ -2,16 +2,19 @@
 
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from sqlalchemy import Engine
 from sqlmodel import Session
 
 from engine import library, submit
 from engine.errors import UserError
 from engine.stage import Stage
+from engine.training.models import load_model
 from storage.files import Home
 from storage.tables import Artifact
 from tests.engine.teaching import Class, StopsEarly, conversations
@@ -22,7 +25,7 @@ def school(database: Engine, home: Home, add_artifact: Callable[..., int], tmp_p
     return Class(database, home, add_artifact, tmp_path)
 
 
-def losses(school: Class, kind: Any = None, **settings: Any) -> dict[int, float]:
+def losses(school: Class, **settings: Any) -> dict[int, float]:
     stage = school.lesson(**settings)
     work = school.start(stage)
     assert school.finish(work, stage)
@@ -30,13 +33,12 @@ def losses(school: Class, kind: Any = None, **settings: Any) -> dict[int, float]
 
 
 def test_it_learns_and_its_result_can_be_opened(school: Class, run_stage: Callable[[Stage], dict[str, int]]) -> None:
-    from engine.training.models import load_model
-
     made = run_stage(school.lesson(training={"steps": 20}, panel_size=2))["model"]
     with Session(school.database) as session:
         row = session.get_one(Artifact, made)
     folder = school.home.root / row.folder
-    assert {"adapter_model.safetensors", "adapter_config.json", "tokenizer.json", "chat_template.jinja"} <= {p.name for p in folder.iterdir()}
+    wanted = {"adapter_model.safetensors", "adapter_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
+    assert wanted <= {path.name for path in folder.iterdir()}
     assert not list(folder.glob("*.bin"))
     assert not Path(json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]).is_absolute()
     assert row.summary["format"] == "adapter"
@@ -49,17 +51,16 @@ def test_it_learns_and_its_result_can_be_opened(school: Class, run_stage: Callab
     assert heldout[20] < heldout[0]
     assert row.summary["eval_loss"] == pytest.approx(heldout[20])
     work = school.start(school.lesson(model=made, method="full"))
-    assert load_model(work.input("model"), work.artifact, _float32(), "cpu").num_parameters() > row.summary["parameters"]
+    assert load_model(work.input("model"), work.artifact, torch.float32, "cpu").num_parameters() > row.summary["parameters"]
 
 
 def test_an_adapter_on_an_adapter_is_merged_in_order(school: Class, run_stage: Callable[[Stage], dict[str, int]]) -> None:
     first = run_stage(school.lesson())["model"]
     second = run_stage(school.lesson(model=first))["model"]
     third = run_stage(school.lesson(model=second, method="full"))["model"]
-    runs = []
     with Session(school.database) as session:
         runs = [session.get_one(Artifact, id).made_by or 0 for id in (first, second, third)]
-    for before, after in zip(runs, runs[1:], strict=False):
+    for before, after in pairwise(runs):
         assert school.curve(after, "eval_loss")[0] == pytest.approx(school.curve(before, "eval_loss")[6], abs=1e-4)
 
 
@@ -78,6 +79,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(school: Class, settings: di
         assert list(school.curve(work.run)) == list(range(1, at + 1))
         assert school.finish(school.start(stage, run=work.run), stage)
         assert school.curve(work.run) == pytest.approx(whole, abs=1e-5)
+        assert list(school.curve(work.run, "eval_loss")) == [0, 4, 8, 12]
 
 
 def test_a_run_killed_while_saving_its_result_only_saves(school: Class) -> None:
@@ -99,9 +101,7 @@ def test_the_panel_answers_and_changes_nothing(school: Class) -> None:
     answers = school.responses(work.run)
     assert [answer.step for answer in answers] == [0] * 3 + [3] * 3 + [6] * 3
     assert {answer.artifact for answer in answers} == {work.output_id("model")}
-    assert [a.prompt[-1]["content"] for a in answers[:3]] == ["say 50", "say 51", "say 52"] or {
-        a.prompt[-1]["content"] for a in answers
-    } == {"say 50", "say 51", "say 52"}
+    assert {answer.prompt[-1]["content"] for answer in answers} == {"say 50", "say 51", "say 52"}  # the first held-out ones
 
 
 def test_eight_accumulated_batches_of_one_are_one_batch_of_eight(school: Class) -> None:
@@ -165,9 +165,3 @@ def test_the_preview_shows_what_carries_loss(school: Class) -> None:
     learnt = "".join(text for text, carries in shown.rows[0].pieces if carries)
     assert learnt.startswith("yes 0")
     assert "say 0" not in learnt
-
-
-def _float32() -> Any:
-    import torch
-
-    return torch.float32

@@ -7,12 +7,12 @@ from typing import Any
 import numpy
 import pytest
 import torch
+from tests.tiny_model import untrained_model
 from transformers import AutoModelForCausalLM
 
 from engine.chat import Chat
 from engine.settings import SamplingSettings
 from engine.training.answers import batched, generate, undisturbed
-from tests.tiny_model import untrained_model
 
 PROMPTS = [[{"role": "user", "content": "say " * (1 + n * 5 % 7) + str(n)}] for n in range(9)]
 SHORT = SamplingSettings(max_new_tokens=12)
@@ -69,8 +69,8 @@ def test_sampled_answers_follow_from_the_seed(tiny: tuple[Any, Chat]) -> None:
     assert draw(1) == draw(1)
     assert draw(1) != draw(2)
     assert draw(1) != draw(1, top_k=2) != draw(1, top_p=0.1)
-    last = list(batched(model, chat, ids, SamplingSettings(max_new_tokens=12, temperature=1.0, seed=1), 4, done=lambda rows: len(rows) == 4))
-    assert last == draw(1)[2:]
+    sampling = SamplingSettings(max_new_tokens=12, temperature=1.0, seed=1)
+    assert list(batched(model, chat, ids, sampling, 4, done=lambda rows: len(rows) == 4)) == draw(1)[2:]
 
 
 def test_an_interrupted_batch_is_not_stored(tiny: tuple[Any, Chat]) -> None:

@@ -122,6 +122,7 @@ def test_held_out_loss_is_the_mean_over_tokens(school: Class) -> None:
     assert trainer.evaluate()["eval_loss"] == pytest.approx(total / count, rel=1e-4)
 
 
+@pytest.mark.gpu
 def test_on_cuda_the_same_settings_take_the_fast_paths(tmp_path: Path) -> None:
     if torch.cuda.is_available():
         config = sft_config(TrainingSettings(), 10, tmp_path, "cuda:0", torch.bfloat16, 10**6, heldout=True)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from engine.chat import Chat, prompt_key
 from engine.errors import UserError
@@ -66,13 +66,20 @@ class ImportDataset(Stage):
     preview_with: Model | None = Field(None, title="Preview with", description="Shows the rows as this model will read them.")
     seed: int = Field(0, ge=0, le=2**31 - 1, title="Seed", description="Draws the held-out prompts.")
 
+    @field_validator("source")
+    @classmethod
+    def _path_is_whole(cls, source: str) -> str:
+        """The run works in a folder of its own, so a path must not depend on where we stand."""
+        source = source.strip()
+        return source if not source or _is_hub_id(source) else str(Path(source).expanduser().absolute())
+
     def result_name(self, inputs: Mapping[int, Input]) -> str:
         """The file's name."""
-        return Path(self.source.strip()).stem or "dataset"
+        return Path(self.source).stem or "dataset"
 
     def check(self, inputs: Mapping[int, Input]) -> None:
         """The file is there, can be read and says what its rows are."""
-        if not self.source.strip():
+        if not self.source:
             raise UserError("there is no file yet: choose one, or type a path or a hub id", field="source")
         path = self._path()
         if path is None:
@@ -176,15 +183,12 @@ class ImportDataset(Stage):
         from datasets import load_dataset
 
         work.say(f"asking the hub for {self.source}")
-        rows = load_dataset(self.source.strip(), split=self.split)
-        return ((number, dict(row)) for number, row in enumerate(rows, 1)), f"{self.source.strip()} ({self.split}) from the hub"
+        rows = load_dataset(self.source, split=self.split)
+        return ((number, dict(row)) for number, row in enumerate(rows, 1)), f"{self.source} ({self.split}) from the hub"
 
     def _path(self) -> Path | None:
-        """The file meant, or None if it is a hub id: one slash, no extension, and no such file."""
-        text = self.source.strip()
-        path = Path(text).expanduser()
-        is_id = text.count("/") == 1 and text[0] not in "/.~" and path.suffix.lower() not in SUFFIXES and not path.exists()
-        return None if is_id else path
+        """The file meant, or None if it is a hub id."""
+        return None if _is_hub_id(self.source) else Path(self.source)
 
     def _layout(self, columns: set[str]) -> str:
         wanted = self.columns.wanted()
@@ -210,6 +214,12 @@ class ImportDataset(Stage):
     def _renamed(self, row: Row) -> Row:
         wanted = self.columns.wanted()
         return {name: value for name, value in row.items() if name not in wanted.values()} | {n: row.get(c) for n, c in wanted.items()}
+
+
+def _is_hub_id(source: str) -> bool:
+    """One slash, no extension that is read here, and no such file."""
+    path = Path(source)
+    return source.count("/") == 1 and source[0] not in "/.~" and path.suffix.lower() not in SUFFIXES and not path.exists()
 
 
 def write_rows(path: Path, rows: list[Row]) -> None:

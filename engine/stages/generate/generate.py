@@ -81,9 +81,7 @@ class Generate(Stage):
                 file.write(json.dumps(vars(answer) | {"model": names[answer.artifact]}, ensure_ascii=False) + "\n")
         work.describe("responses", prompts=len(asked), answers=len(answers), **_summary(self.models, answers))
 
-    def _answer(
-        self, work: "Work", model: Input, asked: "list[Prompt]", stored: "dict[tuple[int, str, int], Answer]", before: int
-    ) -> None:
+    def _answer(self, work: "Work", model: Input, asked: "list[Prompt]", stored: "dict[tuple[int, str, int], Answer]", before: int) -> None:
         total = len(asked) * self.samples * len(self.models)
         plan = [(prompt, sample) for prompt in asked for sample in range(self.samples)]
         missing = sum((model.id, prompt.key, sample) not in stored for prompt, sample in plan)
@@ -133,7 +131,10 @@ def _refuse_too_long(model: Input, asked: "list[Prompt]") -> None:
     lengths = [len(chat.prompt_ids(prompt.messages)) for prompt in asked]
     long = sum(length >= context for length in lengths)
     if long:
-        message = "{long} of {asked} prompts do not fit the {context} tokens that {model} reads (the longest has {longest}): shorten or remove them"
+        message = (
+            "{long} of {asked} prompts do not fit the {context} tokens that {model} reads (the longest has {longest}): "
+            "shorten or remove them"
+        )
         raise UserError(message, field="prompts", long=long, asked=len(asked), context=context, model=model.name, longest=max(lengths))
 
 

@@ -69,15 +69,13 @@ class Finetune(Stage):
         mean = counted.tokens / max(counted.rows, 1)
         heldout = data.summary.get("heldout", 0) * mean / 3  # forward only
         looks = (training.checkpoints + 1) * (heldout + self.panel_size * PANEL_ANSWERS.max_new_tokens)
-        seconds = (steps * training.batch_size * training.accumulation * mean + looks) / (
-            tokens_per_second or training_speed(parameters)
-        )
+        seconds = (steps * training.batch_size * training.accumulation * mean + looks) / (tokens_per_second or training_speed(parameters))
         notes = [_in_words(counted, self._length(model)), f"Steps: {steps:,}"]
         if not tokens_per_second:
             notes.append("The time is rough: this model was not trained here yet")
         return Estimate(
             seconds,
-            training_memory(shape, parameters, full, training.batch_size * self._length(model)),
+            training_memory(shape, parameters, full, training.batch_size * counted.longest),
             training_disk(shape, parameters, full, self.lora.rank, training.keep_checkpoints),
             tuple(notes),
         )

@@ -1,0 +1,103 @@
+// Lines over steps. Points stay here; a payload either brings everything (after: null) or what follows row `after`.
+(() => {
+  const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim() || getComputedStyle(document.body).getPropertyValue(name).trim();
+
+  // A step written again, after a resume, replaces what followed it.
+  function append(kept, added) {
+    for (const point of added) {
+      while (kept.length && kept[kept.length - 1][0] >= point[0]) kept.pop();
+      kept.push(point);
+    }
+  }
+
+  function traces(state) {
+    const made = [];
+    for (const line of state.lines) {
+      const points = state.points[line.series] ?? [];
+      const axis = line.panel ? `y${line.panel + 1}` : "y";
+      const x = points.map((p) => p[0]);
+      const marker = { color: line.colour, symbol: line.marker, size: 7 };
+      made.push({
+        x, y: points.map((p) => p[1]), name: line.label, yaxis: axis, type: "scatter", connectgaps: false,
+        mode: line.sparse || points.length < 3 ? "lines+markers" : "lines", marker, line: { color: line.colour, width: 1.8 },
+        hovertemplate: `%{y:.4g}<extra>${line.label.replace(/[<>&]/g, " ")}</extra>`, showlegend: false,
+      });
+      const gaps = points.filter((p) => p[1] === null);
+      if (gaps.length) {
+        const known = points.map((p) => p[1]).filter((v) => v !== null);
+        const at = known.length ? Math.max(...known) : 0;
+        made.push({
+          x: gaps.map((p) => p[0]), y: gaps.map(() => at), name: state.words.gap, yaxis: axis, type: "scatter", mode: "markers",
+          marker: { symbol: "x-thin", size: 9, line: { width: 2, color: css("--dj-lost") } }, showlegend: false,
+          hovertemplate: `${state.words.gap}<extra></extra>`,
+        });
+      }
+    }
+    return made;
+  }
+
+  function layout(state, width) {
+    const panels = 1 + Math.max(0, ...state.lines.map((line) => line.panel));
+    const soft = css("--dj-soft"), grid = css("--dj-line");
+    const made = {
+      uirevision: "constant", margin: { l: 52, r: width < 500 ? 12 : 96, t: 8, b: 36 }, hovermode: "x unified", height: panels > 1 ? 130 * panels + 50 : 300,
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: "ui-sans-serif, system-ui, sans-serif", size: 12, color: soft },
+      hoverlabel: { bgcolor: css("--dj-card"), bordercolor: grid, font: { color: css("--dj-ink") } },
+      xaxis: { showgrid: false, zeroline: false, linecolor: grid, title: { text: state.words.step, standoff: 6 }, anchor: panels > 1 ? `y${panels}` : "y" },
+      annotations: [],
+    };
+    for (let panel = 0; panel < panels; panel++) {
+      const axis = { gridcolor: grid, zeroline: false, domain: [1 - (panel + 0.86) / panels, 1 - panel / panels], automargin: true, nticks: panels > 1 ? 3 : 6 };
+      if (panels === 1) delete axis.domain;
+      const titled = state.lines.find((line) => line.panel === panel);
+      if (panels > 1 && titled) made.annotations.push({ text: titled.label, showarrow: false, xref: "paper", x: 0, xanchor: "left", yref: "paper", y: 1 - panel / panels, yanchor: "bottom", font: { size: 12, color: soft } });
+      made[panel ? `yaxis${panel + 1}` : "yaxis"] = axis;
+    }
+    if (panels === 1 && width >= 500) label_ends(state, made);
+    if (panels === 1 && width < 500) { made.legend = { orientation: "h", y: 1.12 }; made.showlegend = true; }
+    return made;
+  }
+
+  // Names stand at the ends of their lines, pushed apart where they would meet.
+  function label_ends(state, made) {
+    const ends = state.lines.map((line) => [line, (state.points[line.series] ?? []).filter((p) => p[1] !== null).at(-1)]).filter(([, end]) => end);
+    const values = ends.map(([, end]) => end[1]);
+    ends.sort((a, b) => b[1][1] - a[1][1]);
+    let last = Infinity;
+    const all = state.lines.flatMap((line) => (state.points[line.series] ?? []).map((p) => p[1])).filter((v) => v !== null);
+    const span = (Math.max(...all) - Math.min(...all)) || Math.abs(values[0]) || 1;
+    for (const [line, end] of ends) {
+      const pixels = (end[1] / span) * 230;
+      const shift = last - pixels < 15 ? last - 15 - pixels : 0;
+      last = pixels + shift;
+      made.annotations.push({ text: line.label.replace(/[<>&]/g, " ").slice(0, 16), x: 1, xref: "paper", xanchor: "left", xshift: 6, y: end[1], yshift: shift, showarrow: false, font: { color: line.colour, size: 12 } });
+    }
+  }
+
+  function chart(element, props, watch, resync) {
+    const target = element.querySelector(".dj-chart");
+    let state = null;
+    const draw = () => {
+      const wide = target.clientWidth || 600;
+      const made = traces(state);
+      if (wide < 500) made.forEach((trace) => { trace.showlegend = trace.mode !== "markers"; });
+      window.Plotly.react(target, made, layout(state, wide), { displayModeBar: false, responsive: true });
+    };
+    const take = () => {
+      const value = props.value;
+      if (!value || !value.points) { if (state) { window.Plotly.purge(target); state = null; } return; }
+      if (value.after === null) state = { lines: value.lines, points: value.points, cursor: value.cursor, words: value.words };
+      else if (!state || value.after !== state.cursor) return resync();
+      else {
+        for (const [name, added] of Object.entries(value.points)) append(state.points[name] ??= [], added);
+        state.cursor = value.cursor;
+      }
+      if (state.lines.length) draw();
+    };
+    take();
+    watch("value", take);
+    new MutationObserver(() => state && state.lines.length && draw()).observe(document.body, { attributeFilter: ["class"] });
+  }
+
+  window.dianjing = { ...(window.dianjing ?? {}), chart };
+})();

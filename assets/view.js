@@ -1,0 +1,110 @@
+// Draws trees of {t: tag, a: attributes, c: children, on: action, k: key} with textContent only: a text can never become
+// markup or script. What did not change keeps its DOM nodes, and with them focus, scroll and opened details.
+(() => {
+  const TAGS = new Set(("div span p a b i em strong small code pre h1 h2 h3 ul ol li table thead tbody tr th td button input select option " +
+    "label details summary section header footer progress img ins del mark hr textarea article nav").split(" "));
+  const ATTRIBUTES = new Set(("class href title role id type value min max step placeholder open checked disabled selected for alt src width " +
+    "height colspan download rows tabindex name list target").split(" "));
+  const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2064\u2066-\u2069\ufeff]/g;
+
+  const safe = (address) => /^(https?:\/\/|\/(?!\/)|\?|#)/.test(String(address));
+
+  function attribute(element, name, value) {
+    if (name === "data" || !(ATTRIBUTES.has(name) || /^aria-[a-z]+$/.test(name))) return;
+    if ((name === "href" || name === "src") && !safe(value)) return;
+    if (name === "value" && "value" in element && element.tagName !== "PROGRESS") {
+      if (document.activeElement !== element) element.value = value;
+    } else element.setAttribute(name, value === true ? "" : String(value));
+  }
+
+  function build(node, act) {
+    if (typeof node === "string") return document.createTextNode(node);
+    const element = document.createElement(TAGS.has(node.t) ? node.t : "span");
+    element.dj = node;
+    for (const child of node.c) element.appendChild(build(child, act));
+    for (const [name, value] of Object.entries(node.a)) attribute(element, name, value);
+    if (node.a.class?.split(" ").includes("raw")) reveal(element);
+    if (node.on) listen(element, act);
+    return element;
+  }
+
+  // Characters that show nothing are shown by their code in text marked "raw": what a model wrote is all there to see.
+  function reveal(element) {
+    for (const child of [...element.childNodes]) {
+      if (child.nodeType !== Node.TEXT_NODE || !child.data.match(HIDDEN)) continue;
+      const parts = document.createDocumentFragment();
+      let from = 0;
+      for (const found of child.data.matchAll(HIDDEN)) {
+        parts.append(child.data.slice(from, found.index));
+        const shown = document.createElement("span");
+        shown.className = "invisible";
+        shown.textContent = "U+" + found[0].codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
+        parts.append(shown);
+        from = found.index + 1;
+      }
+      parts.append(child.data.slice(from));
+      child.replaceWith(parts);
+    }
+  }
+
+  function listen(element, act) {
+    const input = ["INPUT", "SELECT", "TEXTAREA"].includes(element.tagName);
+    element.addEventListener(input ? (element.type === "range" ? "input" : "change") : "click", (event) => {
+      const node = element.dj;
+      const data = node.a.data ?? {};
+      if (!input) event.preventDefault();
+      if (node.on === "copy") return copy(element, data.text);
+      if (data.confirm && !window.confirm(data.confirm)) return;
+      if (!input) { element.disabled = true; setTimeout(() => { element.disabled = false; }, 1500); }
+      act({ ...data, name: node.on, ...(input ? { value: element.type === "checkbox" ? element.checked : element.value } : {}) });
+    });
+  }
+
+  async function copy(element, text) {
+    try { await navigator.clipboard.writeText(text); }
+    catch { // no clipboard on plain http from another machine
+      const area = Object.assign(document.createElement("textarea"), { value: text });
+      document.body.append(area);
+      area.select();
+      document.execCommand("copy");
+      area.remove();
+    }
+    element.classList.add("copied");
+    setTimeout(() => element.classList.remove("copied"), 1200);
+  }
+
+  const same = (one, two) => JSON.stringify(one) === JSON.stringify(two);
+
+  function patch(parent, children, old, act) {
+    children.forEach((node, place) => {
+      const element = parent.childNodes[place];
+      const before = old[place];
+      if (element === undefined) parent.appendChild(build(node, act));
+      else if (same(before, node)) return;
+      else if (typeof node !== "string" && typeof before === "object" && before.t === node.t && before.k === node.k &&
+               before.on === node.on && !node.a.class?.split(" ").includes("raw") && !before.a.class?.split(" ").includes("raw")) {
+        for (const name of Object.keys(before.a)) if (!(name in node.a) && name !== "open") element.removeAttribute(name);
+        for (const [name, value] of Object.entries(node.a)) if (!same(before.a[name], value)) attribute(element, name, value);
+        element.dj = node;
+        patch(element, node.c, before.c, act);
+      } else element.replaceWith(build(node, act));
+    });
+    while (parent.childNodes.length > children.length) parent.lastChild.remove();
+  }
+
+  function view(element, props, watch, act) {
+    const root = element.querySelector(".dj");
+    let drawn = [];
+    const draw = () => {
+      const value = props.value;
+      if (value && value.t === "go") { if (safe(value.a.href)) window.location.assign(value.a.href); return; }
+      const tree = value === null || value === undefined || value === "" ? [] : Array.isArray(value) ? value : [value];
+      patch(root, tree, drawn, act);
+      drawn = tree;
+    };
+    draw();
+    watch("value", draw);
+  }
+
+  window.dianjing = { ...(window.dianjing ?? {}), view };
+})();
