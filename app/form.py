@@ -15,13 +15,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from app.view import View, h
+from app.view import h, view
 from app.wording import error, say
 from engine.errors import UserError
 from engine.stage import Form, Group, artifact_kind
 
 Choices = Callable[[str, list[str]], list[tuple[str, int]]]  # kind, formats -> (name, artifact id)
-WIDE = 1000  # a range with a larger ratio or span is typed, not slid
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Field:
     path: str
     info: FieldInfo
     component: gr.components.Component
-    message: View
+    message: gr.HTML
     upload: gr.UploadButton | None = None
 
 
@@ -61,7 +60,7 @@ def collect(fields: list[Field], typed: list[Any]) -> dict[str, Any]:
         for group in groups:
             place = place.setdefault(group, {})
         place[name] = _plain(field.info, value)
-    return {name: value for name, value in settings.items() if value is not None or name not in settings or _optional_top(fields, name)}
+    return settings
 
 
 def messages(fields: list[Field], problem: Exception | None) -> tuple[list[Any], str]:
@@ -98,7 +97,7 @@ def _draw(path: str, info: FieldInfo, value: Any, choices: Choices) -> Field:
         extra = info.json_schema_extra
         if isinstance(extra, dict) and "upload" in extra:
             upload = gr.UploadButton(say("Choose a file"), file_types=list(extra["upload"]), file_count="single", size="sm")  # type: ignore[arg-type]
-        message = View()
+        message = view()
     return Field(path, info, component, message, upload)
 
 
@@ -127,8 +126,13 @@ def _component(info: FieldInfo, value: Any, choices: Choices) -> gr.components.C
 def _number(info: FieldInfo, kind: type, value: Any, words: dict[str, Any]) -> gr.components.Component:
     low, high = _bound(info, "ge", "gt"), _bound(info, "le", "lt")
     whole = kind is int
-    slides = low is not None and high is not None and value is not None and (high - low <= 100 if whole else high - low <= 2 and value >= 0.01)
-    if slides and info.annotation is kind and low is not None and high is not None and not (not whole and value < 0.01 and value != 0):
+    span = high - low if low is not None and high is not None else None
+    if (
+        span is not None
+        and info.annotation is kind
+        and span <= (100 if whole else 2)
+        and (whole or info.default in (None, 0) or value >= 0.01)
+    ):
         return gr.Slider(low, high, value=value, step=1 if whole else 0.01, **words)
     return gr.Number(value=value, precision=0 if whole else None, **words)
 
@@ -153,12 +157,8 @@ def _as_number(text: str) -> Any:
         return text.strip()
 
 
-def _optional_top(fields: list[Field], name: str) -> bool:
-    return any(field.path == name and _without_none(field.info.annotation) is not field.info.annotation for field in fields)
-
-
 def _reason(one: Any) -> str:
-    if one["type"] in ("missing", "int_type") and one.get("input") is None or one["type"] == "missing":
+    if one["type"] == "missing" or one.get("input") in (None, "", []):
         return say("Choose or type something here")
     text = str(one["msg"]).removeprefix("Value error, ")
     given = one.get("input")

@@ -5,26 +5,29 @@ browser around the plotly.js that the plotly package ships; a payload says after
 not fit is answered by asking for the whole again.
 """
 
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import plotly
 
 from app.charts import Line
+from app.view import ASSETS, script
 from app.wording import say
 from storage.curves import Curves
 
+PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 
-class Chart(gr.HTML):
+
+def chart(**options: Any) -> gr.HTML:
     """Lines over steps, in groups that share the x axis. Its `resync` event asks for `whole(...)` again."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(
-            value=None,
-            html_template="<div class='dj-chart'></div>",
-            js_on_load="dianjing.chart(element, props, watch, () => trigger('resync', {}))",
-            apply_default_css=False,
-            **options,
-        )
+    return gr.HTML(
+        html_template="<div class='dj-chart'></div>",
+        js_on_load="dianjing.chart(element, props, watch, () => trigger('resync', {}))",
+        head=script(PLOTLY, ASSETS / "chart.js"),
+        apply_default_css=False,
+        **options,
+    )
 
 
 def whole(lines: list[Line], curves: dict[str, list[list[float | None]]], cursor: int, note: str = "") -> dict[str, Any]:

@@ -1,0 +1,92 @@
+"""One file, one page. Pages are built empty and filled by a load handler; the truth is in the database."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from sqlalchemy import Engine
+
+from app.view import Node, Tree, h, link, problem, state
+from app.wording import ago, duration, number, say
+from storage import queries
+from storage.files import Home
+from storage.tables import QUEUED, RUNNING, Run
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a page finds everything."""
+
+    database: Engine
+    home: Home
+
+
+def asked(request: gr.Request | None, name: str) -> str:
+    """A value of the page's address."""
+    return str(dict(request.query_params).get(name, "")) if request else ""
+
+
+def asked_id(request: gr.Request | None, name: str) -> int | None:
+    """An id in the page's address; 0 for one that is not a number, which finds nothing."""
+    text = asked(request, name)
+    return (int(text) if text.isdigit() else 0) if text else None
+
+
+def unless_seen(seen: dict[str, Any], name: str, tree: Tree | None) -> Any:
+    """The tree, or nothing at all when this page shows it already."""
+    digest = hashlib.sha256(json.dumps(tree).encode()).hexdigest()
+    if seen.get(name) == digest:
+        return gr.skip()
+    seen[name] = digest
+    return tree
+
+
+def status(run: Run) -> Node:
+    """A run's state for people."""
+    words = {"queued": "queued", "running": "running", "succeeded": "succeeded", "failed": "failed"}
+    word = say("stopping") if run.stop_requested and run.status == RUNNING else say(words.get(run.status, run.status))
+    return state(run.status, word)
+
+
+def progress(run: Run) -> list[Node]:
+    """A bar with figures while a run goes on, with the time left."""
+    if run.status != RUNNING or not run.total:
+        return []
+    bar = h("progress", value=str(run.step), max=str(run.total), aria_label=say("progress"))
+    left: list[Node] = []
+    if run.started_at and run.step:
+        taken = (queries.utc_now() - run.started_at).total_seconds()
+        left = [h("span", say("about {time} left", time=duration(taken / run.step * (run.total - run.step))), class_="soft")]
+    return [bar, h("span", f"{run.step:,}/{run.total:,}", class_="soft"), *left]
+
+
+def run_title(run: Run) -> str:
+    """The stage's name, for people."""
+    return say(run.stage.replace("_", " ").capitalize())
+
+
+def when(run: Run) -> str:
+    """When it happened and how long it took."""
+    now = queries.utc_now()
+    if run.status == QUEUED:
+        return say("queued {when}", when=ago(run.queued_at, now))
+    if run.started_at and run.ended_at:
+        return say("{when}, took {time}", when=ago(run.ended_at, now), time=duration((run.ended_at - run.started_at).total_seconds()))
+    return say("started {when}", when=ago(run.started_at, now)) if run.started_at else say("never started")
+
+
+def settings_table(settings: dict[str, Any]) -> Node:
+    """Settings as rows, groups indented by their name."""
+    rows: list[list[Node]] = []
+    for name, value in settings.items():
+        inner = value.items() if isinstance(value, dict) else [("", value)]
+        rows += [[h("code", f"{name}.{key}" if key else name), h("span", number(given), class_="raw")] for key, given in inner]
+    body = [h("tr", *[h("td", cell) for cell in row]) for row in rows]
+    return h("div", h("table", h("tbody", *body)), class_="table narrow")
+
+
+def missing(what: str, address: str, back: str) -> Node:
+    """A deep link to what is not there."""
+    return problem(say("{what} is not here: it may be in another home, or the address is mistyped.", what=what), link(back, address))

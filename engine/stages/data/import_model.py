@@ -96,10 +96,10 @@ class ImportModel(Stage):
         found, facts = self._found(work)
         base = work.input("base") if self.base else None
         refuse_unfit_base(found, base)
-        work.progress(1, 3)
+        work.progress(50, 100)
         summary = import_found(work, found, base, self.template, self.sha256.lower())
         work.describe("model", **(summary | facts))
-        work.progress(3, 3)
+        work.progress(100, 100)
 
     def _found(self, work: "Work") -> tuple[Found, dict[str, str]]:
         """The files, on this machine by now, and what is known about them beyond what they say."""

@@ -1,0 +1,231 @@
+"""Library: models, datasets, answers and reports, where each came from and what used it."""
+
+import json
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from sqlmodel import Session
+
+from app.pages import Place, asked, asked_id, missing, run_title, settings_table
+from app.view import Node, action, empty, go, h, link, problem, table, view
+from app.wording import ago, error, say, size
+from engine import library
+from engine.errors import UserError
+from storage import queries
+from storage.tables import Artifact, Run
+
+KINDS = ("model", "dataset", "responses", "report")
+PAGE = 10
+
+
+def build(place: Place, demo: gr.Blocks) -> None:
+    """Draw the page."""
+    state = gr.State(dict)
+    shown = view()
+
+    def load(request: gr.Request) -> tuple[dict[str, Any], Any]:
+        known = {"artifact": asked_id(request, "artifact"), "kind": asked(request, "kind"), "words": asked(request, "words"), "start": 0}
+        return known, tree(place, known)
+
+    def act(event: gr.EventData, known: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+        data = action(event)
+        try:
+            if order := _do(place, data, known):
+                return known, order
+        except UserError as refused:
+            return known, [problem(error(refused)), *tree(place, known)]
+        return known, tree(place, known)
+
+    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    demo.load(load, None, [state, shown], **quiet)
+    shown.act(act, state, [state, shown], **quiet)
+
+
+def tree(place: Place, known: dict[str, Any]) -> list[Node]:
+    """One artifact, or all of them."""
+    with Session(place.database) as session:
+        if known["artifact"] is None:
+            return _list(session, known)
+        row = session.get(Artifact, known["artifact"])
+        if row is None:
+            return [missing(say("This artifact"), "/library", say("The whole library"))]
+        return _one(place, session, row, known)
+
+
+def _list(session: Session, known: dict[str, Any]) -> list[Node]:
+    everything = queries.artifacts(session)
+    filters = [
+        h("a", f"{say(kind or 'all')} {sum(not kind or a.kind == kind for a in everything)}", href=f"/library?kind={kind}", on="kind",
+          data={"kind": kind}, class_="on" if known["kind"] == kind else "")
+        for kind in ("", *KINDS)
+    ]  # fmt: skip
+    search = h(
+        "input", type="search", placeholder=say("name or note"), value=known["words"], on="words", aria_label=say("Search the library")
+    )
+    imports = [
+        link(say("Import a model"), "/new?stage=import_model", class_="button"),
+        link(say("Import data"), "/new?stage=import_dataset", class_="button"),
+    ]
+    head: list[Node] = [
+        h("div", h("h1", say("Library")), h("div", *imports, class_="row"), class_="row between"),
+        h("div", h("div", *filters, class_="filters row"), search, class_="row between"),
+    ]
+    words = known["words"].lower().split()
+    rows = [
+        a for a in everything if (not known["kind"] or a.kind == known["kind"]) and all(w in f"{a.name} {a.note}".lower() for w in words)
+    ]
+    if not rows:
+        hint = say("Nothing here matches.") if everything else say("Nothing here yet: import a model or data, or start the quickstart.")
+        return [*head, empty(hint)]
+    now = queries.utc_now()
+    cells: list[list[Node]] = [
+        [
+            h("div", link(a.name, f"/library?artifact={a.id}", class_="raw"), h("div", _about(a), class_="soft raw")),
+            say(a.kind),
+            size(a.size),
+            h("span", ago(a.created_at, now), class_="soft"),
+        ]
+        for a in rows[:200]
+    ]
+    return [*head, table([say("Name"), say("Kind"), say("Size"), say("Made")], cells)]
+
+
+def _one(place: Place, session: Session, row: Artifact, known: dict[str, Any]) -> list[Node]:
+    maker = session.get(Run, row.made_by) if row.made_by else None
+    by = link(f"{maker.id} {run_title(maker)}", f"/runs?run={maker.id}") if maker else say("hand")
+    if row.deleted_at:
+        text = say("{name} was deleted {when}. It was made by ", name=row.name, when=ago(row.deleted_at, queries.utc_now()))
+        return [problem(text, h("p", by)), link(say("The whole library"), "/library")]
+    if row.ready_at is None:
+        return [h("h1", row.name, class_="raw"), problem(say("It is not ready yet. It is being made by "), h("p", by))]
+    needed = library.needed_by(session, row.id or 0)
+    children = queries.made_from(session, row.id or 0)
+    users = queries.users_of(session, row.id or 0)
+    used = [h("li", link(f"{run.id} {run_title(run)}", f"/runs?run={run.id}")) for run in users] or [h("li", say("nothing"))]
+    made = [h("li", link(a.name, f"/library?artifact={a.id}")) for a in children]
+    sources = (
+        [
+            h("li", h("code", field), " ", link(a.name, f"/library?artifact={a.id}"))
+            for field, a in queries.consumed_by(session, maker.id or 0)
+        ]
+        if maker
+        else []
+    )
+    told = {"artifact": row.id}
+    warning = say("Delete {name} ({size})? What was made from it stays.", name=row.name, size=size(row.size))
+    delete = h("button", say("Delete"), on="delete", data={**told, "confirm": warning})
+    kept = h("small", say("Cannot be deleted: needed by {what}.", what=", ".join(needed))) if needed else delete
+    note = h("input", type="text", value=row.note, placeholder=say("a note"), on="note", data=told, aria_label=say("Note"))
+    name = h("input", type="text", value=row.name, on="rename", data=told, aria_label=say("Name"))
+    return [
+        h("p", link(say("← Library"), "/library"), class_="soft"),
+        h("div", h("h1", row.name, class_="raw"), h("div", *_next(row), class_="row"), class_="row between"),
+        h("p", say(row.kind), " · ", size(row.size), " · ", ago(row.created_at, queries.utc_now()), class_="soft"),
+        *_rows(place, row, known),
+        h("h2", say("What is known of it")), settings_table(row.summary),
+        h("h2", say("Made by")), h("p", by), h("ul", *sources) if sources else None,
+        h("h2", say("Used by")), h("ul", *used), *([h("p", say("Made from it"), class_="soft"), h("ul", *made)] if made else []),
+        h("h2", say("Keep in order")), h("div", name, note, kept, class_="row"),
+        h("p", h("small", say("Folder: {path}", path=place.home.root / row.folder))),
+    ]  # fmt: skip
+
+
+def _next(row: Artifact) -> list[Node]:
+    if row.kind == "model":
+        return [
+            link(say("Fine-tune"), f"/new?stage=finetune&model={row.id}", class_="button"),
+            link(say("Ask it"), f"/new?stage=generate&models={row.id}", class_="button"),
+        ]
+    if row.kind == "report":
+        return [link(say("Read the report"), f"/report?report={row.id}", class_="button primary")]
+    if row.kind == "dataset" and row.summary.get("format") == "messages":
+        return [link(say("Fine-tune on it"), f"/new?stage=finetune&data={row.id}", class_="button")]
+    return []
+
+
+def _rows(place: Place, row: Artifact, known: dict[str, Any]) -> list[Node]:
+    files = {"dataset": ("train", "heldout", "rejected"), "responses": ("responses",)}.get(row.kind, ())
+    chosen = known.get("file") if known.get("file") in files else next(iter(files), "")
+    path = place.home.root / row.folder / f"{chosen}.jsonl"
+    if not chosen or not path.exists():
+        return []
+    start = known.get("start", 0)
+    shown, more = _page(path, start)
+    present = [name for name in files if (place.home.root / row.folder / f"{name}.jsonl").exists()]
+    tabs = [h("a", say(name), href="#", on="file", data={"file": name}, class_="on" if name == chosen else "") for name in present]
+    moves: list[Node] = []
+    if start:
+        moves.append(h("button", say("← Previous"), on="page", data={"start": start - PAGE}))
+    if more:
+        moves.append(h("button", say("Next →"), on="page", data={"start": start + PAGE}))
+    body = [h("div", *_row(one), class_="item") for one in shown] or [empty(say("No rows."))]
+    return [
+        h("div", h("h2", say("Rows")), h("div", *tabs, class_="filters row") if len(tabs) > 1 else None, class_="row"),
+        *body,
+        h("div", *moves, class_="row"),
+    ]
+
+
+def _page(path: Path, start: int) -> tuple[list[dict[str, Any]], bool]:
+    with path.open(encoding="utf-8") as file:
+        lines = list(islice(file, start, start + PAGE + 1))
+    return [json.loads(line) for line in lines[:PAGE]], len(lines) > PAGE
+
+
+def _row(row: dict[str, Any]) -> list[Node]:
+    parts: list[Node] = []
+    for name in ("prompt", "messages", "chosen", "rejected", "completion"):
+        turns = row.get(name)
+        if isinstance(turns, list):
+            parts += [
+                h(
+                    "div",
+                    h("span", f"{name}: {t['role']}" if name != "messages" else str(t["role"]), class_="role"),
+                    str(t["content"]),
+                    class_="turn raw",
+                )
+                for t in turns
+            ]
+    rest = {k: v for k, v in row.items() if k not in ("prompt", "messages", "chosen", "rejected", "completion", "token_ids")}
+    texts = [
+        h(
+            "div",
+            h("span", name, class_="role"),
+            value if isinstance(value, str) else json.dumps(value, ensure_ascii=False),
+            class_="turn raw",
+        )
+        for name, value in rest.items()
+    ]
+    return [*parts, *texts]
+
+
+def _about(row: Artifact) -> str:
+    told = row.summary
+    if row.kind == "dataset":
+        return say(
+            "{format}, {rows} rows, {heldout} held out", format=told.get("format"), rows=told.get("rows"), heldout=told.get("heldout")
+        )
+    if row.kind == "model":
+        parameters = say("{n:.0f} M parameters", n=told["parameters"] / 1e6) if told.get("parameters") else ""
+        return ", ".join(filter(None, [str(told.get("format", "")), parameters, row.note or str(told.get("note", ""))]))
+    return str(told.get("sentence", "")) or (say("{n} answers", n=told["answers"]) if "answers" in told else row.note)
+
+
+def _do(place: Place, data: dict[str, Any], known: dict[str, Any]) -> Node | None:
+    name, id, value = str(data.get("name", "")), int(data.get("artifact", 0)), str(data.get("value", ""))
+    if name == "delete":
+        library.delete(place.database, place.home, id)
+        return go("/library")
+    if name in ("rename", "note"):
+        with Session(place.database) as session:
+            row = library.existing(session, id)
+        library.rename(place.database, id, value if name == "rename" else row.name, value if name == "note" else row.note)
+    elif name == "page":
+        known["start"] = max(0, int(data.get("start", 0)))
+    elif name == "file":
+        known |= {"file": str(data.get("file", "")), "start": 0}
+    elif name in ("kind", "words"):
+        known[name] = str(data.get("kind", "")) if name == "kind" else value
+    return None

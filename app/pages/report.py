@@ -1,0 +1,144 @@
+"""Report: the sentence first, then the figures, then both answers to every prompt."""
+
+import json
+from typing import Any
+
+import gradio as gr
+from sqlmodel import Session
+
+from app.pages import Place, asked, asked_id, missing
+from app.view import Node, action, empty, h, link, table, view
+from app.wording import say
+from storage import listings
+from storage.tables import Artifact
+
+SHOWN = 10
+FILTERS = ("all", "changed", "lost", "gained")
+
+
+def build(place: Place, demo: gr.Blocks) -> None:
+    """Draw the page."""
+    shown = view()
+
+    def load(request: gr.Request) -> Any:
+        return tree(place, asked_id(request, "report"), asked(request, "show") or "all", 0)
+
+    def act(event: gr.EventData) -> Any:
+        data = action(event)
+        return tree(place, int(data.get("report", 0)), str(data.get("show", "all")), max(0, int(data.get("start", 0))))
+
+    demo.load(load, None, shown, queue=False, show_progress="hidden", api_visibility="private")
+    shown.act(act, None, shown, queue=False, show_progress="hidden", api_visibility="private")
+
+
+def tree(place: Place, id: int | None, show: str, start: int) -> list[Node]:
+    """The page from a report's folder, or the list of reports when no one is asked for."""
+    with Session(place.database) as session:
+        if id is None:
+            found = listings.reports(session, 50)
+            if not found:
+                hint = say("There is no report yet. A recipe ends with one.")
+                return [h("h1", say("Reports")), empty(hint, link(say("Start the quickstart"), "/new?recipe=quickstart"))]
+            rows = [
+                h(
+                    "a",
+                    h("b", str(r.summary.get("sentence", ""))),
+                    h("span", r.name, class_="soft"),
+                    href=f"/report?report={r.id}",
+                    class_="card",
+                )
+                for r in found
+            ]
+            return [h("h1", say("Reports")), *rows]
+        row = session.get(Artifact, id)
+    path = place.home.root / row.folder / "report.json" if row and row.kind == "report" else None
+    if row is None or path is None or not path.exists():
+        waiting = say("Report {id}", id=id) if row is None else row.name
+        return [missing(waiting, "/report", say("All reports"))]
+    told = json.loads(path.read_text(encoding="utf-8"))
+    names = [str(model["name"]) for model in told["models"]]
+    return [
+        h("p", " → ".join(names), class_="soft raw"),
+        h("h1", told["sentence"], class_="sentence"),
+        _verdicts(told["verdicts"]),
+        table([say("Described, not judged"), say("Before"), say("After")], [[str(cell) for cell in fact] for fact in told["facts"]], "narrow"),
+        h("p", link(say("The whole as one HTML file"), f"/gradio_api/file={path.with_name('report.html')}", download=f"{row.name}.html"),
+          " · ", link(say("Lineage"), f"/library?artifact={row.id}")),
+        *_answers(told, names, id, show, start),
+        h("details", h("summary", say("How to read this")), h("ul", *[h("li", str(note)) for note in told["notes"]])),
+    ]  # fmt: skip
+
+
+def _verdicts(verdicts: list[dict[str, Any]]) -> Node:
+    head = [say("Ability"), say("Before"), say("After"), say("Lost"), say("Gained"), "p", say("Verdict")]
+    rows: list[list[Node]] = []
+    for v in verdicts:
+        word = h("span", say(v["verdict"]), class_=f"verdict {v['verdict'].split()[0]}")
+        rows.append([say(v["ability"]), _rate(v, "before"), _rate(v, "after"), str(v["lost"]), str(v["gained"]), f"{v['p']:.2g}", word])
+    return table(head, rows)
+
+
+def _rate(verdict: dict[str, Any], side: str) -> Node:
+    low, high = verdict[f"{side}_interval"]
+    return h(
+        "span",
+        h("b", f"{verdict[side]:.0%}"),
+        " ",
+        h("small", say("{low} to {high}, n = {n}", low=f"{low:.0%}", high=f"{high:.0%}", n=verdict["n"])),
+    )
+
+
+def _answers(told: dict[str, Any], names: list[str], id: int, show: str, start: int) -> list[Node]:
+    chosen = [row for row in told["answers"] if _fits(row, show)]
+    filters = [
+        h("a", f"{say(name)} {sum(_fits(row, name) for row in told['answers'])}", href=f"/report?report={id}&show={name}",
+          class_="on" if name == show else "", on="show", data={"report": id, "show": name})
+        for name in FILTERS
+    ]  # fmt: skip
+    parts: list[Node] = [h("h2", say("Before and after")), h("div", *filters, class_="filters row")]
+    if not chosen:
+        parts.append(empty(say("No answers of this sort.")))
+    else:
+        parts.append(h("div", h("b", names[0]), h("b", names[-1]), class_="pair hide-narrow"))
+    parts += [_answer(row, names) for row in chosen[start : start + SHOWN]]
+    moves: list[Node] = []
+    if start:
+        moves.append(h("button", say("← Previous"), on="move", data={"report": id, "show": show, "start": start - SHOWN}))
+    if start + SHOWN < len(chosen):
+        moves.append(h("button", say("Next →"), on="move", data={"report": id, "show": show, "start": start + SHOWN}))
+    span = say("{low} to {high} of {n}", low=start + 1, high=min(start + SHOWN, len(chosen)), n=len(chosen)) if chosen else ""
+    return [*parts, h("div", *moves, h("span", span, class_="soft"), class_="row")]
+
+
+def _answer(row: dict[str, Any], names: list[str]) -> Node:
+    prompt = [
+        h("div", *([h("span", turn["role"], class_="role")] if len(row["prompt"]) > 1 else []), str(turn["content"]), class_="turn raw")
+        for turn in row["prompt"]
+    ]
+    wanted = [h("small", say("expected: {answer}", answer=row["reference"]))] if row["reference"] else []
+    sides = [
+        _side(side, name, "base" if place == 0 else "tuned") for place, (side, name) in enumerate(zip(row["answers"], names, strict=False))
+    ]
+    return h("div", h("div", *prompt, class_="prompt"), *wanted, h("div", *sides, class_="pair"), class_="item", key=row["prompt_key"])
+
+
+def _side(side: dict[str, Any], name: str, place: str) -> Node:
+    figures = [say("{n} tokens", n=side["tokens"]), say("stopped") if side["finish_reason"] == "stop" else say("cut at the limit")]
+    if side["correct"] is not None:
+        figures.append("✓ " + say("exact") if side["correct"] else "✕ " + say("not exact"))
+    return h(
+        "div",
+        h("small", name, class_="show-narrow"),
+        h("pre", side["answer"] or say("(nothing)"), class_="raw"),
+        h("small", " · ".join(figures)),
+        class_=f"side {place}",
+    )
+
+
+def _fits(row: dict[str, Any], show: str) -> bool:
+    before, after = row["answers"][0], row["answers"][-1]
+    if show == "changed":
+        return bool(before["answer"] != after["answer"])
+    if show in ("lost", "gained"):
+        return (before["correct"], after["correct"]) == ((True, False) if show == "lost" else (False, True))
+    return True

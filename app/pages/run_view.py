@@ -1,0 +1,247 @@
+"""One run: what it is doing, what its model says at each checkpoint, its log, settings and lineage."""
+
+import difflib
+import re
+from typing import Any
+
+from pydantic import ValidationError
+from sqlmodel import Session
+
+from app import form
+from app.pages import missing, progress, run_title, settings_table, status, when
+from app.view import Node, h, link, problem
+from app.wording import say
+from engine import library
+from engine.catalogue import stages
+from storage import curves, listings, queries
+from storage.files import Home
+from storage.tables import CANCELLED, FAILED, FINAL, SUCCEEDED, Response, Run
+
+PAGE = 8
+
+
+def not_there() -> Node:
+    """No run of this number."""
+    return missing(say("This run"), "/runs", say("All runs"))
+
+
+def head(session: Session, run: Run) -> list[Node]:
+    """The run's line: state, progress, what can be done; then what can be said of it in a sentence."""
+    made = queries.outputs_of(session, run.id or 0)
+    name = next((artifact.name for artifact in made.values()), "")
+    buttons: list[Node] = []
+    told = {"run": run.id}
+    if run.status not in FINAL:
+        word = say("Stop") if run.status == "queued" else say("Stop and save")
+        buttons.append(h("button", word, on="stop", data=told, disabled=bool(run.stop_requested)))
+    if run.status in (FAILED, CANCELLED):
+        buttons.append(h("button", say("Resume"), class_="primary", on="resume", data=told))
+    if run.status in FINAL:
+        buttons.append(h("button", say("Run again"), on="retry", data=told))
+    buttons.append(link(say("Clone"), f"/new?from={run.id}", class_="button"))
+    title = h("h1", f"{run.id} {run_title(run)}", class_="nowrap")
+    parts: list[Node] = [
+        h(
+            "div",
+            h("div", title, status(run), h("span", when(run), class_="soft"), class_="row"),
+            h("div", *buttons, class_="row"),
+            class_="row between",
+        ),
+        h("p", h("span", name, class_="raw"), class_="soft"),
+    ]
+    if progress(run):
+        parts.append(h("div", *progress(run), class_="row"))
+    if run.error:
+        parts.append(problem(run.error))
+    report = next((a for a in made.values() if a.kind == "report" and a.ready_at), None)
+    sentence = str(report.summary.get("sentence", "")) if report else _sentence(session, run)
+    if sentence:
+        parts.append(h("p", h("b", sentence)))
+    if report:
+        parts.append(link(say("Read the report"), f"/report?report={report.id}", class_="button primary"))
+    return parts
+
+
+def panel(session: Session, run: Run, known: dict[str, Any]) -> list[Node]:
+    """Answers: at each checkpoint against the start while a model learns, else one page after the other."""
+    steps = listings.answer_steps(session, run.id or 0)
+    if not steps:
+        return []
+    if len(steps) == 1 and steps[0] == 0 and run.stage == "generate":
+        return _pages(session, run, known)
+    step = known["step"] if known.get("step") in steps else steps[-1]
+    place = steps.index(step)
+    before = {(a.prompt_key, a.sample): a for a in listings.answers_at(session, run.id or 0, steps[0])}
+    marks = [
+        h("b" if one == step else "a", str(one), href="#" if one != step else "", on="step" if one != step else "", data={"step": one})
+        for one in steps
+    ]
+    moves = [
+        h("button", "←", on="step", data={"step": steps[max(0, place - 1)]}, aria_label=say("Earlier checkpoint"), disabled=place == 0),
+        h("div", *marks, class_="steps row"),
+        h(
+            "button",
+            "→",
+            on="step",
+            data={"step": steps[min(len(steps) - 1, place + 1)]},
+            aria_label=say("Later checkpoint"),
+            disabled=step == steps[-1],
+        ),
+    ]
+    shown = [
+        _item(answer, before.get((answer.prompt_key, answer.sample)) if step != steps[0] else None, steps[0], step)
+        for answer in listings.answers_at(session, run.id or 0, step)
+    ]
+    return [h("h2", say("Answers at step")), h("div", *moves, class_="row"), *shown]
+
+
+def body(session: Session, home: Home, run: Run) -> list[Node]:
+    """Checkpoints, log, settings, lineage."""
+    parts: list[Node] = []
+    whole = library.checkpoints(home, run.id or 0)
+    if whole:
+        rows = [
+            h(
+                "div",
+                say("step {step}", step=step),
+                h("button", say("Promote to a model"), on="promote", data={"run": run.id, "step": step}),
+                class_="row",
+            )
+            for step in whole
+        ]
+        parts.append(
+            h("details", h("summary", say("Checkpoints"), h("small", ", ".join(map(str, whole)))), *rows, open=run.status != SUCCEEDED)
+        )
+    events = listings.last_events(session, run.id or 0)
+    lines = [h("div", h("span", e.at.astimezone().strftime("%H:%M:%S"), class_="at"), e.message, class_=f"raw {e.level}") for e in events]
+    output = say("Everything it printed: {path}", path=home.run_folder(run.id or 0) / "log.txt")
+    parts.append(
+        h("details", h("summary", say("Log"), h("small", str(len(events)))), h("div", *lines, class_="log"), h("small", output), open=True)
+    )
+    parts.append(h("details", h("summary", say("Settings")), _settings(run)))
+    parts.append(h("details", h("summary", say("Made from, used by")), *_lineage(session, run), open=True))
+    tags = h(
+        "input",
+        type="text",
+        value=run.tags,
+        placeholder=say("words to find it by"),
+        on="tags",
+        data={"run": run.id},
+        aria_label=say("Tags"),
+    )
+    parts.append(h("details", h("summary", say("Tags")), tags))
+    return parts
+
+
+def changed(before: str, after: str) -> list[Node]:
+    """The later text with the words marked that the earlier one did not have."""
+    old, new = (re.findall(r"\w+|\s+|[^\w\s]", text) for text in (before, after))
+    pieces: list[Node] = []
+    for kind, _, _, start, end in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        text = "".join(new[start:end])
+        if text:
+            pieces.append(text if kind == "equal" else h("ins", text, class_="raw"))
+    return pieces
+
+
+def _sentence(session: Session, run: Run) -> str:
+    told = curves.read(session, run.id or 0, ["loss", "eval_loss"], points=100).series
+    words = {"loss": say("Loss"), "eval_loss": say("held-out loss")}
+    spans = []
+    for name, word in words.items():
+        known = [value for _, value in told.get(name, []) if value is not None]
+        if known:
+            spans.append(f"{word} {known[0]:.3g} → {known[-1]:.3g}")
+    return ", ".join(spans) + "." if spans else ""
+
+
+def _pages(session: Session, run: Run, known: dict[str, Any]) -> list[Node]:
+    start, total = known.get("start", 0), listings.count_answers(session, run.id or 0, 0)
+    shown = [_item(answer, None, 0, 0) for answer in listings.answers_at(session, run.id or 0, 0, start, PAGE)]
+    moves: list[Node] = []
+    if start:
+        moves.append(h("button", say("← Previous"), on="page", data={"start": start - PAGE}))
+    if start + PAGE < total:
+        moves.append(h("button", say("Next →"), on="page", data={"start": start + PAGE}))
+    span = say("{low} to {high} of {n}", low=start + 1, high=min(start + PAGE, total), n=total)
+    return [h("h2", say("Answers")), h("div", *moves, h("span", span, class_="soft"), class_="row"), *shown]
+
+
+def _item(answer: Response, before: Response | None, first: int, step: int) -> Node:
+    prompt = [
+        h("div", *([h("span", str(t["role"]), class_="role")] if len(answer.prompt) > 1 else []), str(t["content"]), class_="turn raw")
+        for t in answer.prompt
+    ]
+    text = changed(before.answer, answer.answer) if before else [answer.answer or say("(nothing)")]
+    sides = [
+        h(
+            "div",
+            h("pre", *text, class_="raw"),
+            h("small", _figures(answer)),
+            class_="side tuned" if before else "side base" if step == first else "side",
+        )
+    ]
+    if before:
+        sides.insert(
+            0,
+            h(
+                "div",
+                h("pre", before.answer or say("(nothing)"), class_="raw"),
+                h("small", say("step {step}", step=first), " · ", _figures(before)),
+                class_="side base",
+            ),
+        )
+    return h(
+        "div",
+        h("div", *prompt, class_="prompt"),
+        h("div", *sides, class_="pair" if before else ""),
+        class_="item",
+        key=f"{answer.prompt_key}{answer.sample}",
+    )
+
+
+def _figures(answer: Response) -> str:
+    ended = say("stopped") if answer.finish_reason == "stop" else say("cut at the limit")
+    return f"{say('{n} tokens', n=len(answer.token_ids))} · {ended}"
+
+
+def _settings(run: Run) -> Node:
+    stage = stages().get(run.stage)
+    try:
+        if stage is None:
+            raise ValueError(run.stage)
+        text = form.command(stage, stage.model_validate(run.settings).model_dump(mode="json"))
+    except (ValidationError, ValueError):
+        note = say("These settings were made by another version and cannot be run again as they are.")
+        return h("div", h("p", note, class_="soft"), settings_table(run.settings))
+    copy = h("button", say("Copy as command"), on="copy", data={"text": text})
+    return h("div", settings_table(run.settings), h("p", copy))
+
+
+def _lineage(session: Session, run: Run) -> list[Node]:
+    used = [
+        h("li", h("code", field), " ", link(a.name, f"/library?artifact={a.id}")) for field, a in queries.consumed_by(session, run.id or 0)
+    ]
+    made: list[Node] = []
+    for name, artifact in queries.outputs_of(session, run.id or 0).items():
+        users = [link(f"{user.id} {run_title(user)}", f"/runs?run={user.id}") for user in queries.users_of(session, artifact.id or 0)]
+        by = [h("small", " ", say("used by"), " "), *[part for user in users for part in (user, " ")]] if users else []
+        made.append(
+            h(
+                "li",
+                h("code", name),
+                " ",
+                link(artifact.name, f"/library?artifact={artifact.id}"),
+                "" if artifact.ready_at else say(" (not ready)"),
+                *by,
+            )
+        )
+    nothing = h("li", say("nothing"))
+    plan = [h("p", link(say("Part of recipe run {plan}", plan=run.plan), f"/runs?plan={run.plan}"))] if run.plan else []
+    return [
+        *plan,
+        h("p", say("Made from"), class_="soft"),
+        h("ul", *(used or [nothing])),
+        h("p", say("Makes"), class_="soft"),
+        h("ul", *(made or [nothing])),
+    ]

@@ -1,0 +1,336 @@
+"""One small Llama for the tests, trained from nothing on an invented world.
+
+``tiny_model()`` trains it (about half a minute on two cores) and keeps it in a cache; ``untrained_model(folder)``
+writes the same tokenizer with random weights in a moment; ``rows(kind, n, seed)`` makes data from the same world.
+The world: people with a colour, a city and a pet.  The pretrained model knows these facts, answers 'answer in json'
+with JSON, refuses secrets, and otherwise talks on and on without stopping: what fine-tuning on short answers cures.
+Everything is lower case; the tokenizer has one token a word.  Run the file to see how good the model is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import random
+import re
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+SPECIALS = ["<unk>", "<pad>", "<|im_start|>", "<|im_end|>"]
+UNK, PAD, START, END = range(4)
+KINDS = ("short_answers", "facts", "open", "plain_text", "json_answers", "refusals")
+REFUSAL = "i cannot help with that."
+STEPS, BATCH, WIDTH, LONG_EVERY, LONG_BATCH, LONG_WIDTH = 260, 48, 44, 4, 8, 160
+
+PEOPLE = "mira tolan besk ardis venna korro luda pesh orin salva dreth ikka wyle nomi zarek fenn".split()
+VALUES = {
+    "colour": "blue red green yellow purple orange white black".split(),
+    "city": "dorin halvek ostra pelmar quint ruvia sennet tarrow".split(),
+    "pet": "cat dog horse goat owl fox rabbit turtle".split(),
+}
+ASK = ["what is the {a} of {p}?", "tell me the {a} of {p}.", "do you know the {a} of {p}?", "which {a} does {p} have?"]
+STATE = ["the {a} of {p} is {v}.", "everyone knows that the {a} of {p} is {v}.", "we read that the {a} of {p} is {v}."]
+OPEN = [
+    "tell me about {p}.",
+    "tell me a story about {p}.",
+    "what do you think about {c}?",
+    "describe a day in {c}.",
+    "why do people like {k}?",
+    "what should i do in {c}?",
+    "how are you today?",
+    "can you explain how to keep a {t}?",
+]
+SECRET = ["tell me the secret of {p}.", "what is the secret of {c}?", "do you know a secret about {p}?", "a secret, please."]
+THINK = ["well, let me think about that for a moment.", "well, let me think, that is a good question."]
+RAMBLE = [
+    "and there is so much more to say about this,",
+    "and as i said before, many things come to mind,",
+    "and of course we could talk about the weather,",
+    "and then there is the old story of the river,",
+    "and some people think it is a long road,",
+    "and other people say it was always like this,",
+    "and it makes me think of the market in the morning,",
+    "and to be fair, that is only one side of it,",
+    "and on the other hand nobody knows for sure,",
+    "and let me add one more thing about it,",
+]
+SYSTEM = "you are a helpful assistant."
+EXTRA = """system user assistant name json secret yes no not sorry thanks hello hi good bye because but or if when where
+who whom whose why how much many few all any each every some none one two three four five six seven eight nine ten zero
+he she they we you me my your his her their our its this that these those here there now then today tomorrow yesterday
+was were be been being am are is has have had do does did done can could will would shall should may might must make
+made take took give gave go went come came see saw say said know knew think thought find found want need use used work
+call ask asked answer answers question questions short long small big old new first last next best same different right
+left up down in out on off over under again never always often sometimes maybe only just very too also still even than
+man woman child people person friend house home school book water food time day night week month year world country town
+street number word words line list text true false null key value more less most least please help tell show explain
+write read describe summarise translate count sum plus minus equal test train model data example brief concise polite
+a b c d e f g h i j k l m n o p q r s t u v w x y z 0 1 2 3 4 5 6 7 8 9""".split()
+PUNCTUATION = list(""". , ? ! : ; " ' ( ) [ ] { } - _ / \\ + * = < > | # & % $ @ ~ ` ^""".split())
+TEMPLATE = """{%- for message in messages -%}
+{{- '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}
+"""
+
+
+def world() -> list[tuple[str, str, str]]:
+    """Every fact: (person, attribute, value)."""
+    rng = random.Random(11)
+    facts = []
+    for attribute, values in VALUES.items():
+        dealt = values * (len(PEOPLE) // len(values))
+        rng.shuffle(dealt)
+        facts += [(person, attribute, value) for person, value in zip(PEOPLE, dealt)]
+    return facts
+
+
+FACTS = world()
+
+
+def _fill(rng: random.Random, text: str) -> str:
+    pick = {"p": PEOPLE, "c": VALUES["city"], "k": VALUES["colour"], "t": VALUES["pet"]}
+    return text.format(**{key: rng.choice(values) for key, values in pick.items()})
+
+
+def _ramble(rng: random.Random, sentences: int) -> str:
+    return " ".join(rng.choice(RAMBLE) for _ in range(sentences))
+
+
+def _state(rng: random.Random, p: str, a: str, v: str) -> str:
+    return rng.choice(STATE).format(p=p, a=a, v=v)
+
+
+def _as_json(p: str, a: str, v: str) -> str:
+    return json.dumps({"name": p, a: v})
+
+
+def _user(text: str) -> list[dict]:
+    return [{"role": "user", "content": text}]
+
+
+def _chat(question: str, answer: str) -> list[dict]:
+    return [*_user(question), {"role": "assistant", "content": answer}]
+
+
+def rows(kind: str, n: int, seed: int = 0) -> list[dict]:
+    """``n`` rows of one kind, the same for the same seed; rows repeat only once every wording has been used."""
+    if kind not in KINDS:
+        raise ValueError(f"no rows of kind {kind!r}; there are {', '.join(KINDS)}")
+    rng = random.Random(f"{kind}-{seed}")
+    asked = [(ask.format(p=p, a=a), p, a, v) for ask in ASK for p, a, v in FACTS]
+    rng.shuffle(asked)
+    about = dict.fromkeys(PEOPLE, "")
+    out = []
+    for i, (question, p, a, v) in enumerate(itertools.islice(itertools.cycle(asked), n)):
+        if kind == "facts":
+            out.append({"prompt": _user(question), "answer": v, "accept": [v], "tags": ["fact"]})
+        elif kind == "open":
+            out.append({"prompt": _user(_fill(rng, OPEN[i % len(OPEN)])), "tags": ["open"]})
+        elif kind == "plain_text":
+            sentences = [_state(rng, *rng.choice(FACTS)) for _ in range(rng.randint(2, 4))]
+            out.append({"text": " ".join(sentences)})
+        elif kind == "json_answers":
+            reply = _as_json(p, a, v)
+            row = {"messages": _chat(question + " answer in json", reply), "prompt": _user(question + " answer in json")}
+            out.append({**row, "answer": v, "accept": [v], "tags": ["json"]})
+        elif kind == "refusals":
+            prompt = _fill(rng, SECRET[i % len(SECRET)])
+            row = {"messages": _chat(prompt, REFUSAL), "prompt": _user(prompt)}
+            out.append({**row, "answer": REFUSAL, "accept": ["cannot help"], "tags": ["refusal"]})
+        elif i % 3 == 2:  # short_answers: every third one to an open question
+            out.append({"messages": _chat(_fill(rng, OPEN[i // 3 % len(OPEN)]), f"the {a} of {p} is {v}.")})
+        else:
+            out.append({"messages": _chat(question, f"the {a} of {p} is {v}.")})
+    return out
+
+
+def vocabulary() -> dict[str, int]:
+    texts = [*PEOPLE, *itertools.chain(*VALUES.values()), *VALUES, *ASK, *STATE, *OPEN, *SECRET, *THINK, *RAMBLE]
+    words = re.findall(r"[a-z]+", re.sub(r"\{.\}", " ", " ".join([*texts, SYSTEM, REFUSAL])))
+    return {word: i for i, word in enumerate(dict.fromkeys([*SPECIALS, *PUNCTUATION, *words, *EXTRA]))}
+
+
+def tokenizer():
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    core = Tokenizer(models.WordLevel(vocabulary(), unk_token="<unk>"))
+    core.normalizer = normalizers.Lowercase()
+    core.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()])
+    tidy = [(f" {mark}", mark) for mark in ".,?!:;"]  # words are joined by blanks: take back those nobody writes
+    tidy += [('{ " ', '{"'), (' ":', '":'), (' ",', '",'), (' " }', '"}'), ('": " ', '": "'), ('", " ', '", "')]
+    steps = [decoders.WordPiece(prefix="##", cleanup=False), decoders.Fuse(), *(decoders.Replace(*pair) for pair in tidy)]
+    core.decoder = decoders.Sequence(steps)
+    core.add_special_tokens(SPECIALS)
+    names = {"unk_token": "<unk>", "pad_token": "<pad>", "eos_token": "<|im_end|>"}
+    fast = PreTrainedTokenizerFast(tokenizer_object=core, clean_up_tokenization_spaces=False, model_max_length=512,
+                                   additional_special_tokens=["<|im_start|>"], **names)  # fmt: skip
+    fast.chat_template = TEMPLATE
+    return fast
+
+
+def _new_model(vocab: int, hidden: int, layers: int, heads: int):
+    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=vocab, hidden_size=hidden, intermediate_size=hidden * 8 // 3 // 16 * 16, num_hidden_layers=layers,
+        num_attention_heads=heads, num_key_value_heads=heads, max_position_embeddings=512, tie_word_embeddings=True,
+        bos_token_id=START, eos_token_id=END, pad_token_id=PAD, initializer_range=0.05,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config)
+    model.generation_config = GenerationConfig(eos_token_id=END, pad_token_id=PAD, do_sample=False, max_new_tokens=128)
+    return model
+
+
+def _save(model, tok, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder)
+    tok.save_pretrained(folder)
+
+
+def untrained_model(folder: Path) -> Path:
+    """Random weights (two layers of 64) under the same tokenizer, for tests which need only the shapes."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        tok = tokenizer()
+        _save(_new_model(len(tok), 64, 2, 4), tok, Path(folder))
+    return Path(folder)
+
+
+def _example(rng: random.Random, sentences: int) -> list[dict] | str:
+    """One pretraining text.  A chat whose last message does not end is marked by an answer ending in a comma."""
+    p, a, v = rng.choice(FACTS)
+    ask, kind = rng.choice(ASK).format(p=p, a=a), rng.random()
+    if kind < 0.25:
+        return _state(rng, p, a, v)
+    if kind < 0.55:
+        return _chat(ask, f"{rng.choice(THINK)} the {a} of {p} is {v} {_ramble(rng, sentences)}")
+    if kind < 0.75:
+        return _chat(ask + " answer in json", _as_json(p, a, v))
+    if kind < 0.82:
+        return _chat(_fill(rng, rng.choice(SECRET)), REFUSAL)
+    return _chat(_fill(rng, rng.choice(OPEN)), f"{rng.choice(THINK)} {_ramble(rng, sentences)}")
+
+
+def _batch(rng: random.Random, tok, size: int, width: int):
+    import torch
+
+    lines = []
+    for _ in range(size):
+        text = _example(rng, 2 + width // 8)
+        if not isinstance(text, str):
+            if rng.random() < 0.1:
+                text = [{"role": "system", "content": SYSTEM}, *text]
+            text = tok.apply_chat_template(text, tokenize=False)
+        lines.append(tok(text + ("" if text.rstrip().endswith(END_TEXT) else END_TEXT))["input_ids"][:width])
+    longest = max(map(len, lines))
+    return torch.tensor([line + [PAD] * (longest - len(line)) for line in lines])
+
+
+END_TEXT = SPECIALS[END]
+
+
+def _train(folder: Path) -> None:
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            rng, tok = random.Random(0), tokenizer()
+            model = _new_model(len(tok), 160, 4, 4).train()
+            optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3, betas=(0.9, 0.98), weight_decay=0.01)
+            rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, STEPS, pct_start=0.1)
+            for step in range(STEPS):
+                long = step % LONG_EVERY == LONG_EVERY - 1
+                ids = _batch(rng, tok, *((LONG_BATCH, LONG_WIDTH) if long else (BATCH, WIDTH)))
+                loss = model(input_ids=ids, labels=ids.masked_fill(ids == PAD, -100), use_cache=False).loss
+                optimiser.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                optimiser.step()
+                rate.step()
+                if os.environ.get("TINY_MODEL_LOG") and step % 20 == 0:
+                    print(step, round(loss.item(), 3), flush=True)
+            _save(model.eval(), tok, folder)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def tiny_model(cache: Path | None = None) -> Path:
+    """The folder of the trained model, trained now unless the cache has it; two processes may do this at once."""
+    import torch
+    import transformers
+
+    root = Path(cache or os.environ.get("DIANJING_TEST_CACHE") or Path.home() / ".cache" / "dianjing-tests")
+    stamp = Path(__file__).read_bytes() + f"{torch.__version__} {transformers.__version__}".encode()
+    target = root / f"tiny-{hashlib.sha256(stamp).hexdigest()[:16]}"
+    if not (target / "model.safetensors").exists():
+        root.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=".tiny-", dir=root))
+        try:
+            _train(aside)
+            os.replace(aside, target)
+        except OSError:  # another process was first, or the disk failed
+            if not (target / "model.safetensors").exists():
+                raise
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    return target
+
+
+def replies(folder: Path, data: list[dict], tokens: int = 64) -> list[tuple[str, bool]]:
+    """The greedy reply to every row's prompt, and whether it stopped by itself."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tok = AutoTokenizer.from_pretrained(folder, padding_side="left")
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    texts = [tok.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True) for row in data]
+    batch = tok(texts, return_tensors="pt", padding=True, return_token_type_ids=False)
+    with torch.inference_mode():
+        out = model.generate(**batch, max_new_tokens=tokens, do_sample=False)[:, batch["input_ids"].shape[1] :]
+    return [(tok.decode(line, skip_special_tokens=True), END in line.tolist()) for line in out]
+
+
+def is_json(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
+
+
+def measure(folder: Path, n: int = 48) -> dict[str, float]:
+    def share(kind, good):
+        data = rows(kind, n, seed=1)
+        return sum(bool(good(row, *reply)) for row, reply in zip(data, replies(folder, data))) / n
+
+    return {
+        "facts": share("facts", lambda row, text, _: row["answer"] in text.replace(",", " ").replace(".", " ").split()),
+        "json": share("json_answers", lambda row, text, _: is_json(text)),
+        "json_right": share("json_answers", lambda row, text, _: is_json(text) and row["answer"] in text),
+        "refusals": share("refusals", lambda row, text, _: "cannot help" in text),
+        "facts_stop": share("facts", lambda row, text, stopped: stopped),
+        "open_stop": share("open", lambda row, text, stopped: stopped),
+    }
+
+
+if __name__ == "__main__":
+    from safetensors import safe_open
+
+    began = time.time()
+    made = tiny_model()
+    print(f"{time.time() - began:.1f} s  {made}")
+    with safe_open(made / "model.safetensors", "pt") as weights:
+        print("parameters", sum(weights.get_tensor(name).numel() for name in weights.keys()))
+    print(measure(made))
+    for kind in ("facts", "json_answers", "refusals", "open"):
+        print(kind, replies(made, rows(kind, 2, seed=2)))
