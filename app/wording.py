@@ -46,8 +46,10 @@ def ago(then: datetime, now: datetime) -> str:
     seconds = (now - then).total_seconds()
     if seconds < 60:
         return say("just now")
+    if seconds < 3600:
+        return say("{n} min ago", n=int(seconds // 60))
     if seconds < 86400:
-        return say("{when} ago", when=duration(seconds // 60 * 60 if seconds < 3600 else seconds // 3600 * 3600))
+        return say("{n} h ago", n=int(seconds // 3600))
     return then.astimezone().strftime("%Y-%m-%d %H:%M")
 
 

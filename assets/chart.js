@@ -1,6 +1,6 @@
 // Lines over steps. Points stay here; a payload either brings everything (after: null) or what follows row `after`.
 (() => {
-  const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim() || getComputedStyle(document.body).getPropertyValue(name).trim();
+  const css = (name) => getComputedStyle(document.body).getPropertyValue(name).trim(); // .dark is on the body
 
   // A step written again, after a resume, replaces what followed it.
   function append(kept, added) {

@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -21,7 +22,7 @@ from engine.stage import Stage
 from storage import curves, queries
 from storage.database import open_database
 from storage.files import Home, default_home
-from storage.tables import CANCELLED, FAILED, FINAL, SUCCEEDED, Artifact, Run, Score
+from storage.tables import CANCELLED, FAILED, FINAL, SKIPPED, SUCCEEDED, Artifact, Run, Score
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 HomeOption = Annotated[Path | None, typer.Option("--home", help="Folder that holds everything; default DIANJING_HOME or ~/.dianjing.")]
@@ -56,7 +57,7 @@ def ui(
 
 
 @app.command("list")
-def list_(as_json: JsonOption = False) -> None:
+def list_(home: HomeOption = None, as_json: JsonOption = False) -> None:  # noqa: ARG001  (every command takes --home)
     """List the stages and recipes there are."""
     rows = [
         {"name": form.name(), "kind": kind, "title": form.title(), "summary": form.summary(), "settings": form.model_json_schema()}
@@ -268,11 +269,11 @@ def _follow(database: Any, home: Home, runs: list[int], quiet: bool) -> str:
     except KeyboardInterrupt:
         typer.echo("\nsaving and stopping (Ctrl-C again leaves it to go on in the background)", err=True)
         for run in runs:
-            if _statuses(database, [run])[0] not in FINAL:
+            with suppress(UserError):  # it has ended by now
                 dispatcher.stop(database, run)
         _wait(database, home, runs, lambda: None)
     statuses = _statuses(database, runs)
-    return next((s for s in (FAILED, CANCELLED) if s in statuses), SUCCEEDED)
+    return next((s for s in (FAILED, CANCELLED, SKIPPED) if s in statuses), SUCCEEDED)
 
 
 def _wait(database: Any, home: Home, runs: list[int], draw: Callable[[], None]) -> None:
@@ -281,12 +282,10 @@ def _wait(database: Any, home: Home, runs: list[int], draw: Callable[[], None]) 
         return all(status in FINAL for status in _statuses(database, runs))
 
     while not ended():
-        with Session(database) as session:
-            elsewhere = dispatcher.dispatching(session)
-        if elsewhere:
+        try:
+            dispatcher.Dispatcher(database, home, keep_spare=False).run(until=ended)
+        except UserError:  # somebody else dispatches this home
             time.sleep(0.2)
-            continue
-        dispatcher.Dispatcher(database, home, keep_spare=False).run(until=ended)
 
 
 def _progress_line(database: Any, runs: list[int]) -> Callable[[], None]:

@@ -50,20 +50,23 @@ def did_you_mean(word: str, known: object) -> str:
 
 
 def _found(package: ModuleType, group: str, base: type[F]) -> dict[str, type[F]]:
-    modules = [importlib.import_module(info.name) for info in _files(package)]
+    found: dict[str, type[F]] = {}
+    for info in _files(package):
+        _add(found, info.name, base)
     for entry in entry_points(group=group):
         try:
-            modules.append(importlib.import_module(entry.module))
+            _add(found, entry.module, base)
         except Exception as error:  # noqa: BLE001  (somebody else's code)
             log.warning("the extension %s does not load and is left out: %s", entry.value, error)
-    found: dict[str, type[F]] = {}
-    for module in modules:
-        for item in vars(module).values():
-            if isinstance(item, type) and issubclass(item, base) and item.__module__ == module.__name__:
-                if item.name() in found:
-                    raise RuntimeError(f"two files are named {item.name()}: {found[item.name()].__module__} and {item.__module__}")
-                found[item.name()] = item
     return found
+
+
+def _add(found: dict[str, type[F]], module: str, base: type[F]) -> None:
+    for item in vars(importlib.import_module(module)).values():
+        if isinstance(item, type) and issubclass(item, base) and item.__module__ == module:
+            if item.name() in found:
+                raise RuntimeError(f"two files are named {item.name()}: {found[item.name()].__module__} and {module}")
+            found[item.name()] = item
 
 
 def _files(package: ModuleType) -> list[pkgutil.ModuleInfo]:

@@ -12,10 +12,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
 
 from engine.catalogue import stages
@@ -34,12 +36,20 @@ GRACE = timedelta(seconds=120)  # between asking a run to stop and killing it: l
 SPARE_STAYS = timedelta(minutes=10)
 
 
+@dataclass(frozen=True)
+class Child:
+    """A process started for a run, and when that run had been queued: a later time means it was resumed since."""
+
+    process: subprocess.Popen[bytes]
+    queued_at: datetime
+
+
 class Dispatcher:
     """`run()` loops over `tick()`. Raises UserError if another dispatcher of this home is alive."""
 
     def __init__(self, database: Engine, home: Home, keep_spare: bool = True, now: Callable[[], datetime] = queries.utc_now) -> None:
         self.database, self.home, self.keep_spare, self.now = database, home, keep_spare, now
-        self.children: dict[int, subprocess.Popen[bytes]] = {}
+        self.children: dict[int, Child] = {}
         self.starting: dict[int, str | None] = {}  # children that have not marked their run yet; the device of heavy ones
         self.asked: set[int] = set()
         self.spare: subprocess.Popen[bytes] | None = None
@@ -49,7 +59,10 @@ class Dispatcher:
         """Dispatch until told to leave. Children go on."""
         try:
             while not until():
-                self.tick()
+                try:
+                    self.tick()
+                except OperationalError:  # a full disk, a database that restarts: nothing is lost, look again
+                    log.exception("the database does not answer")
                 time.sleep(pause)
         finally:
             self.close()
@@ -90,9 +103,9 @@ class Dispatcher:
         assert run.id is not None
         self.starting.pop(run.id, None)
         child = self.children.get(run.id)
-        ended = child.poll() is not None if child else not alive(run.pid, run.pid_started)
-        if ended:
-            self._settle(run, child.returncode if child else None)
+        mine = child.process if child and child.process.pid == run.pid else None
+        if mine.poll() is not None if mine else not alive(run.pid, run.pid_started):
+            self._settle(run, mine.returncode if mine else None)
         elif run.stop_requested and run.id not in self.asked:
             self.asked.add(run.id)
             _signal(run.pid, signal.SIGTERM)
@@ -104,7 +117,9 @@ class Dispatcher:
         assert run.id is not None
         reason = how_it_died(exit_status)
         with transaction(self.database) as session:
-            row = session.get_one(Run, run.id, populate_existing=True)
+            row = session.get_one(Run, run.id)
+            if (row.status, row.pid, row.pid_started) != (RUNNING, run.pid, run.pid_started):
+                return
             at = f", last step {row.step} of {row.total}" if row.total else ""
             if row.stop_requested:
                 queries.settle(session, run.id, CANCELLED, self.now(), f"stopped before it could save ({reason}{at})")
@@ -113,34 +128,30 @@ class Dispatcher:
 
     def _forget_ended_children(self) -> None:
         for id, child in list(self.children.items()):
-            if child.poll() is None:
+            status = child.process.poll()
+            if status is None:
                 continue
             with transaction(self.database) as session:
                 row = session.get_one(Run, id)
-                if row.status == QUEUED and child.returncode != NOT_MINE:  # died before it could mark its run
-                    queries.settle(session, id, FAILED, self.now(), f"{how_it_died(child.returncode)} before it started: see its log")
+                if row.status == QUEUED and row.queued_at == child.queued_at and status != NOT_MINE:  # died before it could mark its run
+                    queries.settle(session, id, FAILED, self.now(), f"{how_it_died(status)} before it started: see its log")
                 settled = row.status != RUNNING
             if settled:
                 del self.children[id]
                 self.starting.pop(id, None)
-                self.asked.discard(id)
 
     def _start(self, run: Run, device: str) -> None:
         assert run.id is not None
         stage = stages().get(run.stage)
         online = bool(stage and stage.online)
         self.starting[run.id] = device if run.heavy else None
-        if run.heavy and not online and self.spare and self.spare.poll() is None:
-            child, self.spare = self.spare, None
-            assert child.stdin
-            child.stdin.write(f"{run.id} {device}\n".encode())
-            child.stdin.close()
-            self._note_spare()
-        else:
+        self.asked.discard(run.id)
+        process = self._hand_to_spare(run.id, device) if run.heavy and not online else None
+        if process is None:
             folder = self.home.run_folder(run.id)
             folder.mkdir(parents=True, exist_ok=True)
-            child = self._spawn(["work", str(run.id), "--device", device], folder / "log.txt", run.heavy, online)
-        self.children[run.id] = child
+            process = self._spawn(["work", str(run.id), "--device", device], folder / "log.txt", run.heavy, online)
+        self.children[run.id] = Child(process, run.queued_at)
 
     def _spawn(self, words: list[str], log_file: Path, heavy: bool, online: bool = False) -> subprocess.Popen[bytes]:
         with log_file.open("ab") as output:
@@ -156,6 +167,20 @@ class Dispatcher:
             )
 
     # the spare
+
+    def _hand_to_spare(self, run: int, device: str) -> subprocess.Popen[bytes] | None:
+        """Make the spare this run's child; None if there is none, or it died this moment."""
+        if self.spare is None or self.spare.poll() is not None:
+            return None
+        process, self.spare = self.spare, None
+        self._note_spare()
+        try:
+            assert process.stdin
+            process.stdin.write(f"{run} {device}\n".encode())
+            process.stdin.close()
+        except BrokenPipeError:
+            return None
+        return process
 
     def _look_after_spare(self, wanted: datetime | None) -> None:
         wanting = self.keep_spare and wanted is not None and self.now() - wanted < SPARE_STAYS
@@ -222,6 +247,8 @@ def stop(database: Engine, run: int, now: datetime | None = None) -> None:
             row.stop_requested = row.stop_requested or now
         else:
             raise UserError("run {run} has already ended ({status})", run=run, status=row.status)
+        pid = row.pid if alive(row.pid, row.pid_started) else None
+    _signal(pid, signal.SIGTERM)  # only after the intent is written, and even when nobody dispatches
 
 
 def resume(database: Engine, run: int, now: datetime | None = None) -> None:

@@ -39,15 +39,17 @@ def promote(database: Engine, home: Home, run: int, step: int) -> int:
         session.add(artifact)
         session.flush()
         assert artifact.id is not None
-        aside = fresh(home.aside(artifact.id))
-        for path in folder.iterdir():
-            if path.is_file() and path.name not in TRAINER_STATE:
-                shutil.copy2(path, aside / path.name)
-        artifact.summary = json.loads((folder / "summary.json").read_text()) | {"step": step}
-        artifact.size = put_in_place(aside, home.artifact_folder(artifact.id))
-        artifact.folder = str(home.artifact_folder(artifact.id).relative_to(home.root))
-        artifact.ready_at = queries.utc_now()
-        return artifact.id
+        id, place = artifact.id, home.artifact_folder(artifact.id)
+        artifact.folder = str(place.relative_to(home.root))
+    aside = fresh(home.aside(id))  # between two transactions: a trainer must not wait for gigabytes to be copied
+    for path in folder.iterdir():
+        if path.is_file() and path.name not in TRAINER_STATE:
+            shutil.copy2(path, aside / path.name)
+    summary, size = json.loads((folder / "summary.json").read_text()) | {"step": step}, put_in_place(aside, place)
+    with transaction(database) as session:
+        artifact = session.get_one(Artifact, id)
+        artifact.summary, artifact.size, artifact.ready_at = summary, size, queries.utc_now()
+    return id
 
 
 def needed_by(session: Session, artifact: int) -> list[str]:

@@ -58,7 +58,7 @@ def child_environment(root: Path, heavy: bool, online: bool = False) -> dict[str
 def devices() -> list[str]:
     """The slots heavy runs share on this machine, found without importing torch: each NVIDIA GPU, or the CPU."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if Path("/proc/driver/nvidia/gpus").is_dir() and visible != "":
+    if Path("/proc/driver/nvidia/gpus").is_dir() and visible not in ("", "-1"):
         count = len(visible.split(",")) if visible else len(list(Path("/proc/driver/nvidia/gpus").iterdir()))
         return [f"cuda:{index}" for index in range(count)]
     if sys.platform == "darwin" and os.uname().machine == "arm64":

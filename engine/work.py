@@ -102,7 +102,7 @@ class Work:
         """The id reserved for this output."""
         return self._outputs[name]
 
-    def describe(self, name: str, **summary: Any) -> None:
+    def describe(self, name: str, /, **summary: Any) -> None:
         """What this output's row says about it."""
         self._made[name] = self._made.get(name, {}) | summary
 
@@ -113,7 +113,7 @@ class Work:
 
     # what is reported meanwhile
 
-    def metrics(self, step: int, **values: float | None) -> None:
+    def metrics(self, step: int, /, **values: float | None) -> None:
         """Numbers at a step. None is left out; what is not finite is stored as not a number."""
         known = {name: value for name, value in values.items() if value is not None}
         with self._reporting() as session:
@@ -125,11 +125,11 @@ class Work:
             row = session.get_one(Run, self.run)
             row.step, row.total = step, of
 
-    def say(self, message: str, **data: Any) -> None:
+    def say(self, message: str, /, **data: Any) -> None:
         """A line for the log."""
         self._log("info", message, data)
 
-    def warn(self, message: str, **data: Any) -> None:
+    def warn(self, message: str, /, **data: Any) -> None:
         """A line for the log that a person should not miss."""
         self._log("warning", message, data)
 

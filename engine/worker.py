@@ -62,7 +62,8 @@ def explain(problem: Exception, home: Home) -> str:
     if isinstance(problem, UserError):
         return str(problem)
     text = f"{problem}"
-    if (isinstance(problem, OSError) and problem.errno == errno.ENOSPC) or "No space left on device" in text:
+    full = "No space left on device" in text or "database or disk is full" in text
+    if full or (isinstance(problem, OSError) and problem.errno == errno.ENOSPC):
         free = shutil.disk_usage(home.root).free / 1e6
         return f"the disk is full ({free:.0f} MB left): delete artifacts or checkpoints, then resume; the last whole checkpoint is kept"
     if isinstance(problem, MemoryError) or type(problem).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:

@@ -6,7 +6,8 @@ cursor. After a resume the steps go back: the newer rows win, here and in the br
 """
 
 import math
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -47,7 +48,7 @@ class Recorder:
         ids = session.execute(insert(Metric).returning(col(Metric.id), sort_by_parameter_order=True), rows).scalars().all()
         for id, (name, value) in zip(ids, points, strict=True):
             bucket = self.open.setdefault(name, [])
-            if bucket and (len(bucket) == WIDTH or step <= bucket[-1][1]):
+            if bucket and (len(bucket) == WIDTH or step <= bucket[-1][1] or (value is None) != (bucket[-1][2] is None)):
                 session.add(_rollup(self.run, name, bucket))
                 bucket.clear()
             bucket.append((id or 0, step, value))
@@ -62,11 +63,26 @@ def read(session: Session, run: int, names: list[str] | None = None, points: int
         if sum(r.count for r in rollups) + WIDTH <= points:
             rollups = []
         after = rollups[-1].last_metric if rollups else 0
-        tail = [(step, value) for _, step, value in session.exec(_raw(run, name, after))]
-        drawn = [point for rollup in rollups for point in _points(rollup)] + tail
-        if drawn:
-            series[name] = thin(newest_wins(drawn), points)
+        tail = newest_wins([(step, value) for _, step, value in session.exec(_raw(run, name, after))])
+        if drawn := _summed_up(session, rollups, tail) + tail:
+            series[name] = thin(drawn, points)
     return Curves(series, cursor)
+
+
+def _summed_up(session: Session, rollups: Sequence[Rollup], tail: list[Point]) -> list[Point]:
+    """The points that stand for rollups before `tail`. Where a resume went back into one, its rows are read again."""
+    floor = tail[0][0] if tail else sys.maxsize
+    pieces: list[list[Point]] = []
+    for place in reversed(range(len(rollups))):
+        rollup = rollups[place]
+        if rollup.last_step < floor:
+            pieces.append(_points(rollup))
+        elif rollup.first_step < floor:
+            start = rollups[place - 1].last_metric if place else 0
+            rows = session.exec(_raw(rollup.run, rollup.name, start).where(col(Metric.id) <= rollup.last_metric))
+            pieces.append([(step, value) for _, step, value in rows if step < floor])
+        floor = min(floor, rollup.first_step)
+    return [point for piece in reversed(pieces) for point in piece]
 
 
 def after(session: Session, run: int, cursor: int, limit: int = 20000) -> Curves:

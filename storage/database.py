@@ -16,6 +16,7 @@ from sqlmodel import Session
 from storage.files import Home
 
 HEAD = "0001"  # the newest revision under migrations/versions; a test holds the two equal
+ALONE = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "SELECT pg_advisory_xact_lock(7316214)"}  # any number, always the same
 
 
 def open_database(home: Home) -> Engine:
@@ -33,10 +34,9 @@ def open_database(home: Home) -> Engine:
 
 @contextmanager
 def transaction(database: Engine) -> Iterator[Session]:
-    """A session that is all or nothing, and alone: nobody else writes between its reads and its commit."""
+    """A session that is all or nothing, and alone: no other transaction lies between its reads and its commit."""
     with Session(database) as session:
-        if database.dialect.name == "sqlite":
-            session.connection().exec_driver_sql("BEGIN IMMEDIATE")
+        session.connection().exec_driver_sql(ALONE[database.dialect.name])
         yield session
         session.commit()
 
@@ -65,6 +65,7 @@ def _migrate(database: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     with database.connect() as connection:
+        connection.exec_driver_sql(ALONE[database.dialect.name])  # one transaction: killed half-way, nothing has happened
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
         connection.commit()

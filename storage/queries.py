@@ -51,7 +51,7 @@ def rows_after(session: Session, table: type[Row], run: int, cursor: int, limit:
     return session.exec(select(table).where(table.run == run, col(table.id) > cursor).order_by(col(table.id)).limit(limit)).all()
 
 
-def say(session: Session, run: int, message: str, now: datetime, level: str = "info", **data: Any) -> None:
+def say(session: Session, run: int, message: str, now: datetime, level: str = "info", /, **data: Any) -> None:
     """Append a line to a run's log."""
     session.add(Event(run=run, at=now, level=level, message=message, data=data))
 
@@ -147,7 +147,7 @@ def settle(
     for name, artifact in outputs.items():
         if status == SUCCEEDED:
             told = (made or {}).get(name, Made())
-            artifact.ready_at, artifact.summary, artifact.size = now, told.summary, told.size
+            artifact.ready_at, artifact.summary, artifact.size, artifact.deleted_at = now, told.summary, told.size, None
         else:
             for user in users_of(session, artifact.id or 0):
                 settle(session, user.id or 0, SKIPPED, now, f"its input {artifact.name} will not be made: run {run} ({row.stage}) {status}")
@@ -159,7 +159,7 @@ def queue_again(session: Session, run: int, now: datetime) -> bool:
     row = session.get(Run, run)
     if row is None or row.status not in (FAILED, CANCELLED, SKIPPED):
         return False
-    if any(artifact.ready_at is None and is_lost(session, artifact) for _, artifact in consumed_by(session, run)):
+    if any(is_lost(session, artifact) for _, artifact in consumed_by(session, run)):
         return False
     row.status, row.error, row.ended_at, row.stop_requested, row.queued_at = QUEUED, None, None, None, now
     session.flush()

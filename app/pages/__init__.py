@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 
 from app.view import Node, Tree, h, link, problem, state
 from app.wording import ago, duration, number, say
+from engine.catalogue import stages
 from storage import queries
 from storage.files import Home
 from storage.tables import QUEUED, RUNNING, Run
@@ -64,7 +65,8 @@ def progress(run: Run) -> list[Node]:
 
 def run_title(run: Run) -> str:
     """The stage's name, for people."""
-    return say(run.stage.replace("_", " ").capitalize())
+    stage = stages().get(run.stage)
+    return say(stage.title() if stage else run.stage)
 
 
 def when(run: Run) -> str:

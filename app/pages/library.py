@@ -125,7 +125,7 @@ def _one(place: Place, session: Session, row: Artifact, known: dict[str, Any]) -
         h("p", say(row.kind), " · ", size(row.size), " · ", ago(row.created_at, queries.utc_now()), class_="soft"),
         *_rows(place, row, known),
         h("h2", say("What is known of it")), settings_table(row.summary),
-        h("h2", say("Made by")), h("p", by), h("ul", *sources) if sources else None,
+        h("h2", say("Made by")), h("p", by), *([h("ul", *sources)] if sources else []),
         h("h2", say("Used by")), h("ul", *used), *([h("p", say("Made from it"), class_="soft"), h("ul", *made)] if made else []),
         h("h2", say("Keep in order")), h("div", name, note, kept, class_="row"),
         h("p", h("small", say("Folder: {path}", path=place.home.root / row.folder))),

@@ -92,7 +92,7 @@ def panel(session: Session, run: Run, known: dict[str, Any]) -> list[Node]:
         _item(answer, before.get((answer.prompt_key, answer.sample)) if step != steps[0] else None, steps[0], step)
         for answer in listings.answers_at(session, run.id or 0, step)
     ]
-    return [h("h2", say("Answers at step")), h("div", *moves, class_="row"), *shown]
+    return [h("h2", say("Answers at step")), h("div", *moves, class_="row"), h("div", *shown, class_="panel")]
 
 
 def body(session: Session, home: Home, run: Run) -> list[Node]:

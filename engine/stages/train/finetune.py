@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PANEL_ANSWERS = SamplingSettings(max_new_tokens=128)
 PREVIEWED = 5
-INHERITED = ("architecture", "context_length", "template", "licence", "quantized_from")
+INHERITED = ("architecture", "context_length", "template", "licence", "quantized_from", "note")
 
 
 class Finetune(Stage):
@@ -42,6 +42,11 @@ class Finetune(Stage):
         None, title="Prompt panel", description="Prompts to answer at each checkpoint. Empty: the first held-out ones."
     )
     panel_size: int = Field(6, ge=0, le=64, title="Panel size", description="How many of them are answered; 0 answers none.")
+
+    @classmethod
+    def title(cls) -> str:
+        """As people write it."""
+        return "Fine-tune"
 
     def result_name(self, inputs: Mapping[int, Input]) -> str:
         """The model's name and the data's."""
