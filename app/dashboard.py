@@ -46,7 +46,7 @@ def build(database: Engine, home_: Home) -> gr.Blocks:
 def serve(database: Engine, home_: Home, host: str, port: int, keep_spare: bool = True) -> None:
     """Serve until interrupted. Raises UserError for an address others can reach, and for a port in use."""
     if not _loopback(host):
-        message = "{host} can be reached by others, and there is no login yet: use 127.0.0.1, and from elsewhere ssh -L {port}:127.0.0.1:{port}"
+        message = "{host} can be reached by others, and there is no login yet: use 127.0.0.1, and ssh -L {port}:127.0.0.1:{port} elsewhere"
         raise UserError(message, host=host, port=port)
     if not _free(host, port):
         other = next((p for p in range(port + 1, port + 100) if _free(host, p)), 0)

@@ -102,7 +102,7 @@ def _draw(path: str, info: FieldInfo, value: Any, choices: Choices) -> Field:
 
 
 def _component(info: FieldInfo, value: Any, choices: Choices) -> gr.components.Component:
-    words = {"label": say(info.title or ""), "info": say(info.description or "") or None}
+    words = {"label": say(info.title or ""), "info": say(info.description or "") or None, "interactive": True}
     kind, inner = artifact_kind(info), _without_none(info.annotation)
     if kind:
         offered = choices(kind["artifact"], kind["formats"])

@@ -73,9 +73,9 @@ def state(status: str, word: str) -> Node:
     return h("span", h("i", GLYPHS.get(status, "?"), class_="glyph", aria_hidden="true"), word, class_=f"state {status}")
 
 
-def link(text: str, address: str, **attributes: object) -> Node:
+def link(text: str, address: str, class_: str = "", download: str = "") -> Node:
     """A link within the dashboard."""
-    return h("a", text, href=address, **attributes)
+    return h("a", text, href=address, class_=class_, download=download)
 
 
 def table(head: list[str], rows: list[list[Node]], class_: str = "") -> Node:

@@ -70,7 +70,7 @@
       const pixels = (end[1] / span) * 230;
       const shift = last - pixels < 15 ? last - 15 - pixels : 0;
       last = pixels + shift;
-      made.annotations.push({ text: line.label.replace(/[<>&]/g, " ").slice(0, 16), x: 1, xref: "paper", xanchor: "left", xshift: 6, y: end[1], yshift: shift, showarrow: false, font: { color: line.colour, size: 12 } });
+      made.annotations.push({ text: `<span style="color:${line.colour}">●</span> ${line.label.replace(/[<>&]/g, " ").slice(0, 16)}`, x: 1, xref: "paper", xanchor: "left", xshift: 6, y: end[1], yshift: shift, showarrow: false, font: { color: css("--dj-ink"), size: 12 } });
     }
   }
 

@@ -73,7 +73,8 @@ def delete(database: Engine, home: Home, artifact: int) -> None:
         if row.ready_at is None and maker and maker.status not in FINAL:
             raise UserError("{name} is being made by run {run}: stop that run first", name=row.name, run=maker.id)
         row.deleted_at = queries.utc_now()
-    shutil.rmtree(home.root / row.folder, ignore_errors=True)
+        folder = home.root / row.folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def rename(database: Engine, artifact: int, name: str, note: str) -> None:

@@ -120,7 +120,7 @@ class Form(BaseModel):
     @classmethod
     def summary(cls) -> str:
         """The first sentence of its docstring."""
-        return re.split(r"\n\s*\n", cls.__doc__ or "")[0].replace("\n", " ").strip()
+        return " ".join(re.split(r"\n\s*\n", cls.__doc__ or "")[0].split())
 
     @model_validator(mode="before")
     @classmethod

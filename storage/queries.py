@@ -79,8 +79,8 @@ def is_lost(session: Session, artifact: Artifact) -> bool:
 
 def consumed_by(session: Session, run: int) -> Sequence[tuple[str, Artifact]]:
     """(field, artifact) for everything a run uses."""
-    rows = session.exec(select(Consumed.field, Artifact).where(Consumed.run == run, Consumed.artifact == col(Artifact.id)))
-    return [(name, artifact) for name, artifact in rows]
+    query = select(Consumed.field, Artifact).where(Consumed.run == run, Consumed.artifact == col(Artifact.id))
+    return [(name, artifact) for name, artifact in session.exec(query.order_by(Consumed.field))]
 
 
 def outputs_of(session: Session, run: int) -> dict[str, Artifact]:
@@ -90,8 +90,8 @@ def outputs_of(session: Session, run: int) -> dict[str, Artifact]:
 
 def users_of(session: Session, artifact: int) -> Sequence[Run]:
     """Runs that use an artifact, oldest first."""
-    query = select(Run).join(Consumed, col(Consumed.run) == col(Run.id)).where(Consumed.artifact == artifact)
-    return session.exec(query.order_by(col(Run.id)).distinct()).all()
+    users = select(Consumed.run).where(Consumed.artifact == artifact)
+    return session.exec(select(Run).where(col(Run.id).in_(users)).order_by(col(Run.id))).all()
 
 
 def made_from(session: Session, artifact: int) -> Sequence[Artifact]:

@@ -14,7 +14,7 @@ Times are aware UTC datetimes. Rows are trusted: a stage validates its settings 
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Column, Index
+from sqlalchemy import JSON, BigInteger, Column, Index
 from sqlmodel import Field, SQLModel
 
 # The states of a run. Every run ends in one of FINAL, and `queries.settle` is the only way there.
@@ -37,7 +37,7 @@ class Artifact(SQLModel, table=True):
     made_by: int | None = Field(default=None, foreign_key="run.id", index=True)
     field: str = ""  # which output of the run that made it
     summary: dict[str, Any] = _json()
-    size: int = 0  # bytes on disk
+    size: int = Field(default=0, sa_type=BigInteger)  # bytes on disk
     created_at: datetime
     ready_at: datetime | None = None
     deleted_at: datetime | None = None  # the folder is gone, the row stays: lineage still says what it was

@@ -24,7 +24,8 @@ SPECIALS = ["<unk>", "<pad>", "<|im_start|>", "<|im_end|>"]
 UNK, PAD, START, END = range(4)
 KINDS = ("short_answers", "facts", "open", "plain_text", "json_answers", "refusals")
 REFUSAL = "i cannot help with that."
-STEPS, BATCH, WIDTH, LONG_EVERY, LONG_BATCH, LONG_WIDTH = 260, 48, 44, 4, 8, 160
+STEPS, BATCH, WIDTH, LONG_EVERY, LONG_BATCH, LONG_WIDTH = 500, 32, 36, 10, 8, 160
+WEIGHT, RATE = 6.0, 3e-3
 
 PEOPLE = "mira tolan besk ardis venna korro luda pesh orin salva dreth ikka wyle nomi zarek fenn".split()
 VALUES = {
@@ -45,7 +46,7 @@ OPEN = [
     "can you explain how to keep a {t}?",
 ]
 SECRET = ["tell me the secret of {p}.", "what is the secret of {c}?", "do you know a secret about {p}?", "a secret, please."]
-THINK = ["well, let me think about that for a moment.", "well, let me think, that is a good question."]
+THINK = "well, let me think,"
 RAMBLE = [
     "and there is so much more to say about this,",
     "and as i said before, many things come to mind,",
@@ -150,7 +151,7 @@ def rows(kind: str, n: int, seed: int = 0) -> list[dict]:
 
 
 def vocabulary() -> dict[str, int]:
-    texts = [*PEOPLE, *itertools.chain(*VALUES.values()), *VALUES, *ASK, *STATE, *OPEN, *SECRET, *THINK, *RAMBLE]
+    texts = [*PEOPLE, *itertools.chain(*VALUES.values()), *VALUES, *ASK, *STATE, *OPEN, *SECRET, THINK, *RAMBLE]
     words = re.findall(r"[a-z]+", re.sub(r"\{.\}", " ", " ".join([*texts, SYSTEM, REFUSAL])))
     return {word: i for i, word in enumerate(dict.fromkeys([*SPECIALS, *PUNCTUATION, *words, *EXTRA]))}
 
@@ -211,12 +212,12 @@ def _example(rng: random.Random, sentences: int) -> list[dict] | str:
     if kind < 0.25:
         return _state(rng, p, a, v)
     if kind < 0.55:
-        return _chat(ask, f"{rng.choice(THINK)} the {a} of {p} is {v} {_ramble(rng, sentences)}")
+        return _chat(ask, f"{THINK} the {a} of {p} is {v} {_ramble(rng, sentences)}")
     if kind < 0.75:
         return _chat(ask + " answer in json", _as_json(p, a, v))
     if kind < 0.82:
         return _chat(_fill(rng, rng.choice(SECRET)), REFUSAL)
-    return _chat(_fill(rng, rng.choice(OPEN)), f"{rng.choice(THINK)} {_ramble(rng, sentences)}")
+    return _chat(_fill(rng, rng.choice(OPEN)), f"{THINK} {_ramble(rng, sentences)}")
 
 
 def _batch(rng: random.Random, tok, size: int, width: int):
@@ -247,12 +248,15 @@ def _train(folder: Path) -> None:
             torch.manual_seed(0)
             rng, tok = random.Random(0), tokenizer()
             model = _new_model(len(tok), 160, 4, 4).train()
-            optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3, betas=(0.9, 0.98), weight_decay=0.01)
-            rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, STEPS, pct_start=0.1)
+            optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.01)
+            rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, STEPS, pct_start=0.1)
+            weight = torch.ones(len(tok)).index_fill(0, torch.tensor([PAD]), 0.0)
+            weight[tok.convert_tokens_to_ids([*PEOPLE, *itertools.chain(*VALUES.values())])] = WEIGHT
             for step in range(STEPS):
                 long = step % LONG_EVERY == LONG_EVERY - 1
                 ids = _batch(rng, tok, *((LONG_BATCH, LONG_WIDTH) if long else (BATCH, WIDTH)))
-                loss = model(input_ids=ids, labels=ids.masked_fill(ids == PAD, -100), use_cache=False).loss
+                logits = model(input_ids=ids, use_cache=False).logits[:, :-1].transpose(1, 2)
+                loss = torch.nn.functional.cross_entropy(logits, ids[:, 1:], weight=weight)
                 optimiser.zero_grad()
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import gradio as gr
 from sqlalchemy import Engine
@@ -25,8 +26,11 @@ class Place:
 
 
 def asked(request: gr.Request | None, name: str) -> str:
-    """A value of the page's address."""
-    return str(dict(request.query_params).get(name, "")) if request else ""
+    """A value of the page's address; in events after the page was loaded it comes from the referer."""
+    if request is None:
+        return ""
+    given = dict(request.query_params) or dict(parse_qsl(urlsplit(request.headers.get("referer", "")).query))
+    return str(given.get(name, ""))
 
 
 def asked_id(request: gr.Request | None, name: str) -> int | None:

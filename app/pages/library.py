@@ -26,11 +26,11 @@ def build(place: Place, demo: gr.Blocks) -> None:
     shown = view()
 
     def load(request: gr.Request) -> tuple[dict[str, Any], Any]:
-        known = {"artifact": asked_id(request, "artifact"), "kind": asked(request, "kind"), "words": asked(request, "words"), "start": 0}
+        known = _start(request)
         return known, tree(place, known)
 
-    def act(event: gr.EventData, known: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-        data = action(event)
+    def act(event: gr.EventData, known: dict[str, Any], request: gr.Request) -> tuple[dict[str, Any], Any]:
+        known, data = known or _start(request), action(event)
         try:
             if order := _do(place, data, known):
                 return known, order
@@ -41,6 +41,10 @@ def build(place: Place, demo: gr.Blocks) -> None:
     quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     demo.load(load, None, [state, shown], **quiet)
     shown.act(act, state, [state, shown], **quiet)
+
+
+def _start(request: gr.Request) -> dict[str, Any]:
+    return {"artifact": asked_id(request, "artifact"), "kind": asked(request, "kind"), "words": asked(request, "words"), "start": 0}
 
 
 def tree(place: Place, known: dict[str, Any]) -> list[Node]:
@@ -84,12 +88,12 @@ def _list(session: Session, known: dict[str, Any]) -> list[Node]:
         [
             h("div", link(a.name, f"/library?artifact={a.id}", class_="raw"), h("div", _about(a), class_="soft raw")),
             say(a.kind),
-            size(a.size),
-            h("span", ago(a.created_at, now), class_="soft"),
+            h("span", size(a.size), class_="nowrap"),
+            h("span", ago(a.created_at, now), class_="soft nowrap"),
         ]
         for a in rows[:200]
     ]
-    return [*head, table([say("Name"), say("Kind"), say("Size"), say("Made")], cells)]
+    return [*head, table([say("Name"), say("Kind"), say("Size"), say("Made")], cells, "last-folds")]
 
 
 def _one(place: Place, session: Session, row: Artifact, known: dict[str, Any]) -> list[Node]:

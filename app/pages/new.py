@@ -28,7 +28,7 @@ QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibil
 def build(place: Place, demo: gr.Blocks) -> None:
     """Draw the page."""
 
-    @gr.render(triggers=[demo.load], show_progress="hidden")
+    @gr.render(triggers=[demo.load], show_progress="hidden")  # type: ignore[untyped-decorator]
     def show(request: gr.Request) -> None:
         known, head = _load(place, request)
         view(head)
@@ -37,7 +37,8 @@ def build(place: Place, demo: gr.Blocks) -> None:
 
 
 def _load(place: Place, request: gr.Request) -> tuple[dict[str, Any], list[Node]]:
-    name, settings = asked(request, "stage") or asked(request, "recipe"), {}
+    name = asked(request, "stage") or asked(request, "recipe")
+    settings: dict[str, Any] = {}
     if asked(request, "from") or asked(request, "plan"):
         with Session(place.database) as session:
             run, plan = session.get(Run, asked_id(request, "from") or 0), listings.plan_of(session, asked_id(request, "plan") or 0)

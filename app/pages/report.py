@@ -61,31 +61,32 @@ def tree(place: Place, id: int | None, show: str, start: int) -> list[Node]:
         h("p", " → ".join(names), class_="soft raw"),
         h("h1", told["sentence"], class_="sentence"),
         _verdicts(told["verdicts"]),
-        table([say("Described, not judged"), say("Before"), say("After")], [[str(cell) for cell in fact] for fact in told["facts"]], "narrow"),
-        h("p", link(say("The whole as one HTML file"), f"/gradio_api/file={path.with_name('report.html')}", download=f"{row.name}.html"),
-          " · ", link(say("Lineage"), f"/library?artifact={row.id}")),
+        table([say("Described, not judged"), say("Before"), say("After")], [list(map(str, fact)) for fact in told["facts"]], "narrow"),
+        h("div", link(say("Download as one HTML file"), f"/gradio_api/file={path.with_name('report.html')}", class_="button",
+                      download=f"{row.name}.html"), link(say("Where it comes from"), f"/library?artifact={row.id}"), class_="row"),
         *_answers(told, names, id, show, start),
         h("details", h("summary", say("How to read this")), h("ul", *[h("li", str(note)) for note in told["notes"]])),
     ]  # fmt: skip
 
 
 def _verdicts(verdicts: list[dict[str, Any]]) -> Node:
-    head = [say("Ability"), say("Before"), say("After"), say("Lost"), say("Gained"), "p", say("Verdict")]
+    """Each ability's verdict with both rates on one axis, each in its interval; the figures behind it fold on a narrow screen."""
+    head = [say("Ability"), say("Before and after, 95 % intervals"), say("Lost"), say("Gained"), say("p")]
     rows: list[list[Node]] = []
     for v in verdicts:
-        word = h("span", say(v["verdict"]), class_=f"verdict {v['verdict'].split()[0]}")
-        rows.append([say(v["ability"]), _rate(v, "before"), _rate(v, "after"), str(v["lost"]), str(v["gained"]), f"{v['p']:.2g}", word])
-    return table(head, rows)
+        word = h("div", say(v["verdict"]), class_=f"verdict {v['verdict'].split()[0]}")
+        ability = h("div", h("b", say(v["ability"])), word, h("small", say("n = {n}", n=v["n"])))
+        sides = h("div", _rate(v, "before"), _rate(v, "after"), class_="rates")
+        rows.append([ability, sides, str(v["lost"]), str(v["gained"]), f"{v['p']:.2g}"])
+    return table(head, rows, "verdicts")
 
 
 def _rate(verdict: dict[str, Any], side: str) -> Node:
     low, high = verdict[f"{side}_interval"]
-    return h(
-        "span",
-        h("b", f"{verdict[side]:.0%}"),
-        " ",
-        h("small", say("{low} to {high}, n = {n}", low=f"{low:.0%}", high=f"{high:.0%}", n=verdict["n"])),
-    )
+    told = say("{low} to {high}", low=f"{low:.0%}", high=f"{high:.0%}")
+    band = h("i", class_="band", **{"from": low, "to": high})
+    bar = h("span", band, h("i", class_="mark", at=verdict[side]), class_=f"bar {side} {verdict['verdict'].split()[0]}", aria_hidden="true")
+    return h("div", h("b", f"{verdict[side]:.0%}"), bar, h("small", told), class_="rate")
 
 
 def _answers(told: dict[str, Any], names: list[str], id: int, show: str, start: int) -> list[Node]:

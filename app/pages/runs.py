@@ -22,42 +22,35 @@ def build(place: Place, demo: gr.Blocks) -> None:
     """Draw the page."""
     state = gr.State(dict)
     head = view()
-    with gr.Row(visible=False) as live:
-        with gr.Column(scale=3, min_width=340):
-            main = chart()
-        with gr.Column(scale=2, min_width=320):
+    with gr.Row(elem_classes="dj-columns"):
+        with gr.Column(scale=1, min_width=340, elem_classes="dj-left"):
+            with gr.Column(visible=False) as live:
+                main = chart()
+            with gr.Accordion(say("Learning rate, speed, memory"), open=False, visible=False) as folded:
+                rest = chart()
+            body = view(elem_classes="dj-body")
+        with gr.Column(scale=1, min_width=340, visible=False) as side:
             panel = view()
-    with gr.Accordion(say("Learning rate, speed, memory"), open=False, visible=False) as folded:
-        rest = chart()
-    body = view()
     timer = gr.Timer(2)
-    outputs = [state, head, live, main, panel, folded, rest, body]
+    outputs = [state, head, live, main, side, panel, folded, rest, body]
 
     def load(request: gr.Request) -> list[Any]:
-        known: dict[str, Any] = {
-            "run": asked_id(request, "run"),
-            "plan": asked_id(request, "plan"),
-            "compare": [int(part) for part in asked(request, "compare").split(",") if part.isdigit()],
-            "metric": asked(request, "metric") or "loss",
-            "filter": {name: asked(request, name) for name in ("status", "words")},
-            "seen": {},
-        }
-        return _draw(place, known, anew=True)
+        return _draw(place, _start(request), anew=True)
 
-    def tick(known: dict[str, Any]) -> list[Any]:
-        return _draw(place, known, anew=False) if known else [gr.skip()] * len(outputs)
+    def tick(known: dict[str, Any], request: gr.Request) -> list[Any]:
+        return _draw(place, known, anew=False) if known else load(request)  # a restarted dashboard has forgotten its states
 
-    def resync(known: dict[str, Any]) -> list[Any]:
-        return _draw(place, known, anew=True) if known else [gr.skip()] * len(outputs)
+    def resync(known: dict[str, Any], request: gr.Request) -> list[Any]:
+        return _draw(place, known or _start(request), anew=True)
 
-    def act(event: gr.EventData, known: dict[str, Any]) -> list[Any]:
-        data = action(event)
+    def act(event: gr.EventData, known: dict[str, Any], request: gr.Request) -> list[Any]:
+        anew, known, data = not known, known or _start(request), action(event)
         try:
             address = _do(place, data, known)
         except UserError as refused:
             known["refused"] = error(refused)
             address = None
-        drawn = _draw(place, known, anew=False)
+        drawn = _draw(place, known, anew)
         if address:
             drawn[1] = go(address)
         return drawn
@@ -71,8 +64,20 @@ def build(place: Place, demo: gr.Blocks) -> None:
         part.act(act, state, outputs, **quiet)
 
 
+def _start(request: gr.Request) -> dict[str, Any]:
+    """What the address asks for."""
+    return {
+        "run": asked_id(request, "run"),
+        "plan": asked_id(request, "plan"),
+        "compare": [int(part) for part in asked(request, "compare").split(",") if part.isdigit()],
+        "metric": asked(request, "metric") or "loss",
+        "filter": {name: asked(request, name) for name in ("status", "words")},
+        "seen": {},
+    }
+
+
 def _draw(place: Place, known: dict[str, Any], anew: bool) -> list[Any]:
-    seen = known.setdefault("seen", {})
+    seen = known["seen"]
     with Session(place.database) as session:
         if known.get("run") is not None:
             return _draw_run(place, session, known, anew)
@@ -80,17 +85,17 @@ def _draw(place: Place, known: dict[str, Any], anew: bool) -> list[Any]:
             runs = [run for id in known["compare"] if (run := session.get(Run, id))]
             head, body = run_list.compared(runs, known["metric"])
             chart = _overlay(session, runs, known["metric"]) if anew else gr.skip()
-            return [known, head, gr.update(visible=bool(runs)), chart, None, gr.skip(), gr.skip(), body]
+            return [known, head, gr.update(visible=bool(runs)), chart, *[gr.skip()] * 4, body]
         head = run_list.tree(session, known)
     refused = known.pop("refused", None)
     tree: Tree = [problem(refused), *head] if refused else head
-    return [known, unless_seen(seen, "head", tree), *[gr.skip()] * 6]
+    return [known, unless_seen(seen, "head", tree), *[gr.skip()] * 7]
 
 
 def _draw_run(place: Place, session: Session, known: dict[str, Any], anew: bool) -> list[Any]:
     seen, run = known["seen"], session.get(Run, known["run"])
     if run is None:
-        return [known, run_view.not_there(), *[gr.skip()] * 6]
+        return [known, run_view.not_there(), *[gr.skip()] * 7]
     refused = known.pop("refused", None)
     head = ([problem(refused)] if refused else []) + run_view.head(session, run)
     panel, body = run_view.panel(session, run, known), run_view.body(session, place.home, run)
@@ -99,8 +104,9 @@ def _draw_run(place: Place, session: Session, known: dict[str, Any], anew: bool)
     return [
         known,
         unless_seen(seen, "head", head),
-        _visible(seen, "live", bool(names & set(charts.MAIN)) or bool(panel)),
+        _visible(seen, "live", bool(names & set(charts.MAIN))),
         charted[0],
+        _visible(seen, "side", bool(panel)),
         unless_seen(seen, "panel", panel),
         _visible(seen, "folded", bool(names - set(charts.MAIN))),
         charted[1],

@@ -18,7 +18,10 @@ from storage.database import open_database
 from storage.files import Home
 from storage.tables import Artifact, Consumed, Event, Response, Run
 
-HOSTILE = "${1+1} {{value}} <img src=x onerror=\"window.hacked=1\"> \\frac{1}{2} C:\\users\\x \u202eright-to-left\u202c zero\u200bwidth 😀 </script><script>window.hacked=1</script>"
+HOSTILE = (
+    '${1+1} {{value}} <img src=x onerror="window.hacked=1"> \\frac{1}{2} C:\\users\\x \u202eright-to-left\u202c zero\u200bwidth 😀'
+    " </script><script>window.hacked=1</script>"
+)
 FINETUNE = {"model": 1, "data": 2, "training": {"learning_rate": 2e-4, "steps": 60}, "method": "lora"}
 
 
@@ -47,8 +50,11 @@ def seed(home: Home) -> None:
 
         began, ended = now - timedelta(hours=2), now - timedelta(hours=1, minutes=57)
         over = {"started_at": began, "ended_at": ended}
-        base = artifact("model", "SmolLM2-135M-Instruct", run("import_model", "succeeded", {}, **over), "model", format="full", parameters=134515008)
-        data = artifact("dataset", "Short answers", run("import_dataset", "succeeded", {"source": "x"}, **over), "dataset", format="messages",
+        base = artifact(
+            "model", "SmolLM2-135M-Instruct", run("import_model", "succeeded", {}, **over), "model", format="full", parameters=134515008
+        )
+        read = run("import_dataset", "succeeded", {"source": "x"}, **over)
+        data = artifact("dataset", "Short answers", read, "dataset", format="messages",
                         rows=1, heldout=0, columns=["messages"])  # fmt: skip
         talk = {"messages": [{"role": "user", "content": HOSTILE}, {"role": "assistant", "content": HOSTILE}], "note": HOSTILE}
         (home.artifact_folder(data) / "train.jsonl").write_text(json.dumps(talk) + "\n")
@@ -70,13 +76,19 @@ def seed(home: Home) -> None:
             recorder = Recorder(session, one)
             for step in range(1, 61 if one == tuned else 31):
                 loss = math.nan if step == 20 else 3 * math.exp(-step / 25) + 0.2 * math.sin(step)
-                recorder.record(session, now, step, {"loss": loss, "learning_rate": 2e-4 * (1 - step / 61), "tokens_per_second": 400 + step})
+                recorder.record(
+                    session, now, step, {"loss": loss, "learning_rate": 2e-4 * (1 - step / 61), "tokens_per_second": 400 + step}
+                )
                 if step % 20 == 0:
                     recorder.record(session, now, step, {"eval_loss": 3 * math.exp(-step / 30)})
             for step in (0, 20, 40):
                 for place, text in enumerate((HOSTILE, "What is the capital of France?")):
                     prompt = [{"role": "user", "content": text}]
-                    answer = f"{HOSTILE} at step {step}" if place == 0 else ("Paris" if step else "The capital of France is the city of Paris. " * 4)
+                    answer = (
+                        f"{HOSTILE} at step {step}"
+                        if place == 0
+                        else ("Paris" if step else "The capital of France is the city of Paris. " * 4)
+                    )
                     session.add(Response(run=one, at=now, artifact=child, step=step, prompt_key=f"key{place}", prompt=prompt, answer=answer,
                                          token_ids=[1, 2, 3], finish_reason="stop" if step else "length"))  # fmt: skip
         report = artifact("report", "Quickstart report", compared, "report", sentence=_write_report(home, base, child, len_of=40))
@@ -85,7 +97,9 @@ def seed(home: Home) -> None:
 
 
 def _write_report(home: Home, base: int, child: int, len_of: int) -> str:
-    told = verdicts({"stopping by itself": [(False, True)] * 30 + [(True, True)] * 10, "exact answers": [(True, False)] * 9 + [(True, True)] * 31})
+    told = verdicts(
+        {"stopping by itself": [(False, True)] * 30 + [(True, True)] * 10, "exact answers": [(True, False)] * 9 + [(True, True)] * 31}
+    )
     sentence = _report.sentence(told, 0.05)
     answers = [
         {

@@ -1,0 +1,1 @@
+"""Stages and a recipe for the tests of processes, installed as an extension."""
