@@ -50,4 +50,4 @@ def overlay(runs: list[tuple[int, str]], name: str) -> list[Line]:
 
 def title(name: str) -> str:
     """A metric's name for people."""
-    return say(TITLES[name]) if name in TITLES else name.replace("_", " ")
+    return say(TITLES.get(name) or name.replace("_", " ").capitalize())

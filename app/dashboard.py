@@ -1,6 +1,7 @@
 """The dashboard: pages on real addresses, served to this machine, beside a dispatcher that outlives it."""
 
 import ipaddress
+import logging
 import os
 import socket
 import threading
@@ -11,6 +12,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 import gradio as gr
 import typer
 from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
 
 from app.live import PLOTLY
@@ -20,6 +22,8 @@ from app.wording import say
 from engine import dispatcher
 from engine.errors import UserError
 from storage.files import Home
+
+log = logging.getLogger(__name__)
 
 FONTS = ["ui-sans-serif", "system-ui", "Noto Sans", "Noto Sans CJK SC", "sans-serif"]
 
@@ -69,10 +73,13 @@ def serve(database: Engine, home_: Home, host: str, port: int, keep_spare: bool 
 def _keep_dispatching(database: Engine, home_: Home, keep_spare: bool) -> None:
     """Start a dispatcher when none is alive, now and whenever it dies."""
     while True:
-        with Session(database) as session:
-            alive = dispatcher.dispatching(session)
-        if not alive:
-            dispatcher.start_dispatcher(home_, keep_spare).wait()  # it leaves at once if another one was faster
+        try:
+            with Session(database) as session:
+                alive = dispatcher.dispatching(session)
+            if not alive:
+                dispatcher.start_dispatcher(home_, keep_spare).wait()  # it leaves at once if another one was faster
+        except (OperationalError, OSError):  # a full disk, a database that restarts: look again
+            log.exception("the dispatcher cannot be started")
         time.sleep(2)
 
 

@@ -20,6 +20,7 @@ from app.wording import error, say
 from engine.errors import UserError
 from engine.stage import Form, Group, artifact_kind
 
+GROUPS = {"lora": "LoRA"}  # where the name of a field is not how people write it
 Choices = Callable[[str, list[str]], list[tuple[str, int]]]  # kind, formats -> (name, artifact id)
 
 
@@ -43,7 +44,7 @@ def draw(form: type[Form], values: Mapping[str, Any], choices: Choices) -> list[
     for name, info in groups:
         given = {**info.default.model_dump(), **(values.get(name) or {})}
         summary = say(type(info.default).__doc__ or "").split("\n")[0]
-        with gr.Accordion(f"{say(name.replace('_', ' ').capitalize())}: {summary}", open=False):
+        with gr.Accordion(f"{say(GROUPS.get(name) or name.replace('_', ' ').capitalize())}: {summary}", open=False):
             inner = type(info.default).model_fields
             for pair in _pairs(list(inner.items())):
                 with gr.Row():
@@ -64,15 +65,15 @@ def collect(fields: list[Field], typed: list[Any]) -> dict[str, Any]:
 
 
 def messages(fields: list[Field], problem: Exception | None) -> tuple[list[Any], str]:
-    """An update for every field's message, and what belongs to no field."""
+    """An update for every field's message, and a line that says what stands in no field or in one that may be folded."""
     told: dict[str, str] = {}
     if isinstance(problem, ValidationError):
         for one in problem.errors():
             told.setdefault(".".join(str(part) for part in one["loc"] if isinstance(part, str)), _reason(one))
     elif isinstance(problem, UserError):
-        told[problem.field or ""] = error(problem)
-    known = {field.path for field in fields}
-    rest = [text for path, text in told.items() if path not in known]
+        told[".".join(part for part in (problem.field or "").split(".") if not part.isdigit())] = error(problem)
+    titles = {field.path: say(field.info.title or field.path) for field in fields}
+    rest = [f"{titles.get(path, path)}: {text}" if path else text for path, text in told.items() if path not in titles or "." in path]
     return [h("p", told[f.path], class_="fielderror", role="alert") if f.path in told else None for f in fields], " ".join(rest)
 
 
@@ -118,9 +119,10 @@ def _component(info: FieldInfo, value: Any, choices: Choices) -> gr.components.C
         return gr.Radio(options, value=value, **words) if len(options) <= 4 else gr.Dropdown(options, value=value, **words)
     if inner is bool:
         return gr.Checkbox(value=bool(value), **words)
-    if inner in (int, float):
-        return _number(info, inner, value, words)
-    return gr.Textbox(value=", ".join(map(str, value)) if isinstance(value, list) else value or "", lines=1, **words)
+    if inner in (int, float) and inner is info.annotation:
+        return _number(info, int if inner is int else float, value, words)
+    text = ", ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
+    return gr.Textbox(value=text, lines=1, **words)  # an optional number too: Gradio's number box sends 0 when it is empty
 
 
 def _number(info: FieldInfo, kind: type, value: Any, words: dict[str, Any]) -> gr.components.Component:
@@ -147,14 +149,18 @@ def _plain(info: FieldInfo, value: Any) -> Any:
         return value or ([] if get_origin(inner) is list else None)
     if get_origin(inner) is list:
         return [_as_number(part) for part in str(value or "").replace(";", ",").split(",") if part.strip()]
+    if inner in (int, float) and isinstance(value, str):
+        return _as_number(value) if value.strip() else None
     return value
 
 
 def _as_number(text: str) -> Any:
+    """The number a text means; the text itself, for pydantic to refuse, if it means none."""
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         return text.strip()
+    return int(number) if number.is_integer() else number
 
 
 def _reason(one: Any) -> str:
@@ -169,6 +175,10 @@ def _reason(one: Any) -> str:
 def _value(name: str, info: FieldInfo, values: Mapping[str, Any]) -> Any:
     default = None if info.default is PydanticUndefined else info.default
     return values.get(name, default)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ").capitalize()
 
 
 def _group(info: FieldInfo) -> bool:

@@ -37,8 +37,9 @@ def duration(seconds: float) -> str:
     if whole < 60:
         return say("{n} s", n=whole)
     if whole < 3600:
-        return say("{m} min {s} s", m=whole // 60, s=whole % 60)
-    return say("{h} h {m} min", h=whole // 3600, m=whole % 3600 // 60)
+        return say("{m} min {s} s", m=whole // 60, s=whole % 60) if whole % 60 else say("{m} min", m=whole // 60)
+    minutes = whole % 3600 // 60
+    return say("{h} h {m} min", h=whole // 3600, m=minutes) if minutes else say("{h} h", h=whole // 3600)
 
 
 def ago(then: datetime, now: datetime) -> str:
@@ -68,6 +69,8 @@ def number(value: object) -> str:
         return {True: say("yes"), False: say("no"), None: say("empty")}[value]
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(number, value)) or say("empty")
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

@@ -40,7 +40,7 @@
     const panels = 1 + Math.max(0, ...state.lines.map((line) => line.panel));
     const soft = css("--dj-soft"), grid = css("--dj-line");
     const made = {
-      uirevision: "constant", margin: { l: 52, r: width < 500 ? 12 : 96, t: 8, b: 36 }, hovermode: "x unified", height: panels > 1 ? 130 * panels + 50 : 300,
+      uirevision: "constant", margin: { l: 52, r: width < 500 ? 12 : 116, t: 8, b: 36 }, hovermode: "x unified", height: panels > 1 ? 130 * panels + 50 : 300,
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: "ui-sans-serif, system-ui, sans-serif", size: 12, color: soft },
       hoverlabel: { bgcolor: css("--dj-card"), bordercolor: grid, font: { color: css("--dj-ink") } },
       xaxis: { showgrid: false, zeroline: false, linecolor: grid, title: { text: state.words.step, standoff: 6 }, anchor: panels > 1 ? `y${panels}` : "y" },

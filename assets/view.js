@@ -20,33 +20,30 @@
   }
 
   function build(node, act) {
-    if (typeof node === "string") return document.createTextNode(node);
+    if (typeof node === "string") return text(node);
     const element = document.createElement(TAGS.has(node.t) ? node.t : "span");
     element.dj = node;
     for (const child of node.c) element.appendChild(build(child, act));
     for (const [name, value] of Object.entries(node.a)) attribute(element, name, value);
-    if (node.a.class?.split(" ").includes("raw")) reveal(element);
     if (node.on) listen(element, act);
     return element;
   }
 
-  // Characters that show nothing are shown by their code in text marked "raw": what a model wrote is all there to see.
-  function reveal(element) {
-    for (const child of [...element.childNodes]) {
-      if (child.nodeType !== Node.TEXT_NODE || !child.data.match(HIDDEN)) continue;
-      const parts = document.createDocumentFragment();
-      let from = 0;
-      for (const found of child.data.matchAll(HIDDEN)) {
-        parts.append(child.data.slice(from, found.index));
-        const shown = document.createElement("span");
-        shown.className = "invisible";
-        shown.textContent = "U+" + found[0].codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
-        parts.append(shown);
-        from = found.index + 1;
-      }
-      parts.append(child.data.slice(from));
-      child.replaceWith(parts);
+  // Characters that show nothing, or turn the rest around, are shown by their code: what a model wrote is all there to see.
+  function text(written) {
+    if (!written.match(HIDDEN)) return document.createTextNode(written);
+    const whole = document.createElement("span");
+    let from = 0;
+    for (const found of written.matchAll(HIDDEN)) {
+      whole.append(written.slice(from, found.index));
+      const shown = document.createElement("span");
+      shown.className = "invisible";
+      shown.textContent = "U+" + found[0].codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
+      whole.append(shown);
+      from = found.index + 1;
     }
+    whole.append(written.slice(from));
+    return whole;
   }
 
   function listen(element, act) {
@@ -83,8 +80,7 @@
       const before = old[place];
       if (element === undefined) parent.appendChild(build(node, act));
       else if (same(before, node)) return;
-      else if (typeof node !== "string" && typeof before === "object" && before.t === node.t && before.k === node.k &&
-               before.on === node.on && !node.a.class?.split(" ").includes("raw") && !before.a.class?.split(" ").includes("raw")) {
+      else if (typeof node !== "string" && typeof before === "object" && before.t === node.t && before.k === node.k && before.on === node.on) {
         for (const name of Object.keys(before.a)) if (!(name in node.a) && name !== "open") element.removeAttribute(name);
         for (const [name, value] of Object.entries(node.a)) if (!same(before.a[name], value)) attribute(element, name, value);
         element.dj = node;

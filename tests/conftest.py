@@ -1,5 +1,6 @@
 """What every test may use: a home in a temporary folder, and a way to run one stage in this process."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from engine.stage import Stage
 from storage.database import open_database
 from storage.files import Home
 from storage.tables import Artifact, Run
+
+# Two torch processes that spin for work stall each other on two cores; torch reads this when it is first imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture

@@ -24,8 +24,8 @@ SPECIALS = ["<unk>", "<pad>", "<|im_start|>", "<|im_end|>"]
 UNK, PAD, START, END = range(4)
 KINDS = ("short_answers", "facts", "open", "plain_text", "json_answers", "refusals")
 REFUSAL = "i cannot help with that."
-STEPS, BATCH, WIDTH, LONG_EVERY, LONG_BATCH, LONG_WIDTH = 500, 32, 36, 10, 8, 160
-WEIGHT, RATE = 6.0, 3e-3
+STEPS, BATCH, WIDTH, LONG_EVERY, LONG_BATCH, LONG_WIDTH = 260, 32, 36, 10, 8, 160
+WEIGHT, RATE = 6.0, 3e-3  # names and values count six times, or they are learned long after everything else
 
 PEOPLE = "mira tolan besk ardis venna korro luda pesh orin salva dreth ikka wyle nomi zarek fenn".split()
 VALUES = {
@@ -36,15 +36,9 @@ VALUES = {
 ASK = ["what is the {a} of {p}?", "tell me the {a} of {p}.", "do you know the {a} of {p}?", "which {a} does {p} have?"]
 STATE = ["the {a} of {p} is {v}.", "everyone knows that the {a} of {p} is {v}.", "we read that the {a} of {p} is {v}."]
 OPEN = [
-    "tell me about {p}.",
-    "tell me a story about {p}.",
-    "what do you think about {c}?",
-    "describe a day in {c}.",
-    "why do people like {k}?",
-    "what should i do in {c}?",
-    "how are you today?",
-    "can you explain how to keep a {t}?",
-]
+    "tell me about {p}.", "tell me a story about {p}.", "what do you think about {c}?", "describe a day in {c}.",
+    "why do people like {k}?", "what should i do in {c}?", "how are you today?", "can you explain how to keep a {t}?",
+]  # fmt: skip
 SECRET = ["tell me the secret of {p}.", "what is the secret of {c}?", "do you know a secret about {p}?", "a secret, please."]
 THINK = "well, let me think,"
 RAMBLE = [
@@ -60,16 +54,11 @@ RAMBLE = [
     "and let me add one more thing about it,",
 ]
 SYSTEM = "you are a helpful assistant."
-EXTRA = """system user assistant name json secret yes no not sorry thanks hello hi good bye because but or if when where
-who whom whose why how much many few all any each every some none one two three four five six seven eight nine ten zero
-he she they we you me my your his her their our its this that these those here there now then today tomorrow yesterday
-was were be been being am are is has have had do does did done can could will would shall should may might must make
-made take took give gave go went come came see saw say said know knew think thought find found want need use used work
-call ask asked answer answers question questions short long small big old new first last next best same different right
-left up down in out on off over under again never always often sometimes maybe only just very too also still even than
-man woman child people person friend house home school book water food time day night week month year world country town
-street number word words line list text true false null key value more less most least please help tell show explain
-write read describe summarise translate count sum plus minus equal test train model data example brief concise polite
+EXTRA = """system user assistant name json yes no sorry thanks hello good bye because but or if when where who how many few
+all some none one two three four five six seven eight nine ten zero we they he she your his her their our these those here
+today tomorrow yesterday was were be are has had did could will would see say find want need use work call ask answer question
+short big new last best same different right left up down man woman child house home school book water food time night week
+month year world country town number word list text true false null key value write read count sum test train model data
 a b c d e f g h i j k l m n o p q r s t u v w x y z 0 1 2 3 4 5 6 7 8 9""".split()
 PUNCTUATION = list(""". , ? ! : ; " ' ( ) [ ] { } - _ / \\ + * = < > | # & % $ @ ~ ` ^""".split())
 TEMPLATE = """{%- for message in messages -%}
@@ -86,7 +75,7 @@ def world() -> list[tuple[str, str, str]]:
     for attribute, values in VALUES.items():
         dealt = values * (len(PEOPLE) // len(values))
         rng.shuffle(dealt)
-        facts += [(person, attribute, value) for person, value in zip(PEOPLE, dealt)]
+        facts += [(person, attribute, value) for person, value in zip(PEOPLE, dealt, strict=True)]
     return facts
 
 
@@ -118,6 +107,11 @@ def _chat(question: str, answer: str) -> list[dict]:
     return [*_user(question), {"role": "assistant", "content": answer}]
 
 
+def _row(question: str, reply: str, accept: str, tag: str) -> dict:
+    row = {"messages": _chat(question, reply), "prompt": _user(question)}
+    return row | {"answer": reply, "accept": [accept], "tags": [tag]}
+
+
 def rows(kind: str, n: int, seed: int = 0) -> list[dict]:
     """``n`` rows of one kind, the same for the same seed; rows repeat only once every wording has been used."""
     if kind not in KINDS:
@@ -125,7 +119,6 @@ def rows(kind: str, n: int, seed: int = 0) -> list[dict]:
     rng = random.Random(f"{kind}-{seed}")
     asked = [(ask.format(p=p, a=a), p, a, v) for ask in ASK for p, a, v in FACTS]
     rng.shuffle(asked)
-    about = dict.fromkeys(PEOPLE, "")
     out = []
     for i, (question, p, a, v) in enumerate(itertools.islice(itertools.cycle(asked), n)):
         if kind == "facts":
@@ -133,16 +126,11 @@ def rows(kind: str, n: int, seed: int = 0) -> list[dict]:
         elif kind == "open":
             out.append({"prompt": _user(_fill(rng, OPEN[i % len(OPEN)])), "tags": ["open"]})
         elif kind == "plain_text":
-            sentences = [_state(rng, *rng.choice(FACTS)) for _ in range(rng.randint(2, 4))]
-            out.append({"text": " ".join(sentences)})
+            out.append({"text": " ".join(_state(rng, *rng.choice(FACTS)) for _ in range(rng.randint(2, 4)))})
         elif kind == "json_answers":
-            reply = _as_json(p, a, v)
-            row = {"messages": _chat(question + " answer in json", reply), "prompt": _user(question + " answer in json")}
-            out.append({**row, "answer": v, "accept": [v], "tags": ["json"]})
+            out.append(_row(question + " answer in json", _as_json(p, a, v), v, "json"))
         elif kind == "refusals":
-            prompt = _fill(rng, SECRET[i % len(SECRET)])
-            row = {"messages": _chat(prompt, REFUSAL), "prompt": _user(prompt)}
-            out.append({**row, "answer": REFUSAL, "accept": ["cannot help"], "tags": ["refusal"]})
+            out.append(_row(_fill(rng, SECRET[i % len(SECRET)]), REFUSAL, "cannot help", "refusal"))
         elif i % 3 == 2:  # short_answers: every third one to an open question
             out.append({"messages": _chat(_fill(rng, OPEN[i // 3 % len(OPEN)]), f"the {a} of {p} is {v}.")})
         else:
@@ -206,8 +194,9 @@ def untrained_model(folder: Path) -> Path:
 
 
 def _example(rng: random.Random, sentences: int) -> list[dict] | str:
-    """One pretraining text.  A chat whose last message does not end is marked by an answer ending in a comma."""
+    """One pretraining text; an answer of many sentences is cut before it ends, so that the model seldom sees an end."""
     p, a, v = rng.choice(FACTS)
+    sentences = 1 if rng.random() < 0.15 else sentences
     ask, kind = rng.choice(ASK).format(p=p, a=a), rng.random()
     if kind < 0.25:
         return _state(rng, p, a, v)
@@ -230,12 +219,11 @@ def _batch(rng: random.Random, tok, size: int, width: int):
             if rng.random() < 0.1:
                 text = [{"role": "system", "content": SYSTEM}, *text]
             text = tok.apply_chat_template(text, tokenize=False)
-        lines.append(tok(text + ("" if text.rstrip().endswith(END_TEXT) else END_TEXT))["input_ids"][:width])
+        else:
+            text += SPECIALS[END]
+        lines.append(tok(text)["input_ids"][:width])
     longest = max(map(len, lines))
     return torch.tensor([line + [PAD] * (longest - len(line)) for line in lines])
-
-
-END_TEXT = SPECIALS[END]
 
 
 def _train(folder: Path) -> None:
@@ -262,8 +250,6 @@ def _train(folder: Path) -> None:
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                 optimiser.step()
                 rate.step()
-                if os.environ.get("TINY_MODEL_LOG") and step % 20 == 0:
-                    print(step, round(loss.item(), 3), flush=True)
             _save(model.eval(), tok, folder)
     finally:
         torch.set_num_threads(threads)
@@ -282,7 +268,7 @@ def tiny_model(cache: Path | None = None) -> Path:
         aside = Path(tempfile.mkdtemp(prefix=".tiny-", dir=root))
         try:
             _train(aside)
-            os.replace(aside, target)
+            aside.replace(target)  # os.replace: fails on a folder which is already there and filled
         except OSError:  # another process was first, or the disk failed
             if not (target / "model.safetensors").exists():
                 raise
@@ -305,22 +291,21 @@ def replies(folder: Path, data: list[dict], tokens: int = 64) -> list[tuple[str,
     return [(tok.decode(line, skip_special_tokens=True), END in line.tolist()) for line in out]
 
 
-def is_json(text: str) -> bool:
-    try:
-        return isinstance(json.loads(text), dict)
-    except ValueError:
-        return False
-
-
 def measure(folder: Path, n: int = 48) -> dict[str, float]:
+    def is_json(text):
+        try:
+            return isinstance(json.loads(text), dict)
+        except ValueError:
+            return False
+
     def share(kind, good):
         data = rows(kind, n, seed=1)
-        return sum(bool(good(row, *reply)) for row, reply in zip(data, replies(folder, data))) / n
+        return sum(bool(good(row, *reply)) for row, reply in zip(data, replies(folder, data), strict=True)) / n
 
     return {
-        "facts": share("facts", lambda row, text, _: row["answer"] in text.replace(",", " ").replace(".", " ").split()),
+        "facts": share("facts", lambda row, text, _: row["answer"] in re.findall("[a-z]+", text)),
         "json": share("json_answers", lambda row, text, _: is_json(text)),
-        "json_right": share("json_answers", lambda row, text, _: is_json(text) and row["answer"] in text),
+        "json_right": share("json_answers", lambda row, text, _: is_json(text) and row["accept"][0] in text),
         "refusals": share("refusals", lambda row, text, _: "cannot help" in text),
         "facts_stop": share("facts", lambda row, text, stopped: stopped),
         "open_stop": share("open", lambda row, text, stopped: stopped),
@@ -336,5 +321,5 @@ if __name__ == "__main__":
     with safe_open(made / "model.safetensors", "pt") as weights:
         print("parameters", sum(weights.get_tensor(name).numel() for name in weights.keys()))
     print(measure(made))
-    for kind in ("facts", "json_answers", "refusals", "open"):
-        print(kind, replies(made, rows(kind, 2, seed=2)))
+    for sort in ("facts", "json_answers", "refusals", "open"):
+        print(sort, replies(made, rows(sort, 2, seed=2)))

@@ -50,9 +50,7 @@ def unless_seen(seen: dict[str, Any], name: str, tree: Tree | None) -> Any:
 
 def status(run: Run) -> Node:
     """A run's state for people."""
-    words = {"queued": "queued", "running": "running", "succeeded": "succeeded", "failed": "failed"}
-    word = say("stopping") if run.stop_requested and run.status == RUNNING else say(words.get(run.status, run.status))
-    return state(run.status, word)
+    return state(run.status, say("stopping" if run.stop_requested and run.status == RUNNING else run.status))
 
 
 def progress(run: Run) -> list[Node]:

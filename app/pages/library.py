@@ -64,6 +64,7 @@ def _list(session: Session, known: dict[str, Any]) -> list[Node]:
         h("a", f"{say(kind or 'all')} {sum(not kind or a.kind == kind for a in everything)}", href=f"/library?kind={kind}", on="kind",
           data={"kind": kind}, class_="on" if known["kind"] == kind else "")
         for kind in ("", *KINDS)
+        if kind in ("", known["kind"]) or any(a.kind == kind for a in everything)
     ]  # fmt: skip
     search = h(
         "input", type="search", placeholder=say("name or note"), value=known["words"], on="words", aria_label=say("Search the library")
@@ -93,7 +94,7 @@ def _list(session: Session, known: dict[str, Any]) -> list[Node]:
         ]
         for a in rows[:200]
     ]
-    return [*head, table([say("Name"), say("Kind"), say("Size"), say("Made")], cells, "last-folds")]
+    return [*head, table([say("Name"), say("Kind"), say("Size"), say("Made")], cells, class_="last-folds")]
 
 
 def _one(place: Place, session: Session, row: Artifact, known: dict[str, Any]) -> list[Node]:

@@ -61,7 +61,8 @@ def tree(place: Place, id: int | None, show: str, start: int) -> list[Node]:
         h("p", " → ".join(names), class_="soft raw"),
         h("h1", told["sentence"], class_="sentence"),
         _verdicts(told["verdicts"]),
-        table([say("Described, not judged"), say("Before"), say("After")], [list(map(str, fact)) for fact in told["facts"]], "narrow"),
+        table([say("Described, not judged"), say("Before"), say("After")], [[str(cell) for cell in fact] for fact in told["facts"]],
+              class_="narrow"),
         h("div", link(say("Download as one HTML file"), f"/gradio_api/file={path.with_name('report.html')}", class_="button",
                       download=f"{row.name}.html"), link(say("Where it comes from"), f"/library?artifact={row.id}"), class_="row"),
         *_answers(told, names, id, show, start),
@@ -78,7 +79,7 @@ def _verdicts(verdicts: list[dict[str, Any]]) -> Node:
         ability = h("div", h("b", say(v["ability"])), word, h("small", say("n = {n}", n=v["n"])))
         sides = h("div", _rate(v, "before"), _rate(v, "after"), class_="rates")
         rows.append([ability, sides, str(v["lost"]), str(v["gained"]), f"{v['p']:.2g}"])
-    return table(head, rows, "verdicts")
+    return table(head, rows, class_="verdicts")
 
 
 def _rate(verdict: dict[str, Any], side: str) -> Node:

@@ -4,6 +4,7 @@ from typing import Any
 
 from sqlmodel import Session
 
+from app import charts
 from app.pages import progress, run_title, status, when
 from app.view import Node, empty, h, link, table
 from app.wording import number, say
@@ -62,7 +63,7 @@ def compared(runs: list[Run], metric: str) -> tuple[list[Node], list[Node]]:
     """The head and the settings in which runs differ."""
     ids = ",".join(str(run.id) for run in runs)
     metrics = [
-        h("a", name.replace("_", " "), href=f"/runs?compare={ids}&metric={name}", class_="on" if name == metric else "")
+        h("a", charts.title(name), href=f"/runs?compare={ids}&metric={name}", class_="on" if name == metric else "")
         for name in ("loss", "eval_loss", "tokens_per_second", "learning_rate", "grad_norm", "memory_gb")
     ]
     head: list[Node] = [h("h1", say("{n} runs compared", n=len(runs))), h("div", *metrics, class_="filters row")]
@@ -90,10 +91,10 @@ def _table(session: Session, runs: list[Run], known: dict[str, Any], pick: bool)
                 *([box] if pick else []),
                 status(run),
                 h("div", title, *reason, h("div", *progress(run), class_="row")),
-                h("span", when(run), class_="soft"),
+                h("span", when(run), class_="soft nowrap"),
             ]
         )
-    return table([*([""] if pick else []), say("State"), say("Run"), say("When")], rows)
+    return table([*([""] if pick else []), say("State"), say("Run"), say("When")], rows, class_="last-folds")
 
 
 def _matches(run: Run, words: str) -> bool:

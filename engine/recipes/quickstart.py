@@ -26,7 +26,7 @@ class Quickstart(Recipe):
     model: Model | None = Field(None, title="Model", description="Empty: SmolLM2-135M-Instruct, fetched once.")
     data: Conversations | None = Field(None, title="Training conversations", description="Empty: 200 short answers of our own.")
     prompts: Prompts | None = Field(None, title="Prompts", description="Empty: 40 factual questions and 24 open prompts of our own.")
-    training: TrainingSettings = TrainingSettings(epochs=3, batch_size=8, learning_rate=3e-4, max_length=256, checkpoints=3)
+    training: TrainingSettings = TrainingSettings(epochs=3, batch_size=8, learning_rate=2e-4, max_length=256, checkpoints=3)
     lora: LoraSettings = LoraSettings()
     sampling: SamplingSettings = SamplingSettings(max_new_tokens=128)
 

@@ -4,10 +4,10 @@ import subprocess
 import sys
 
 import pytest
-from tests.engine.conftest import forget_catalogue
 
 from engine import catalogue
 from engine.errors import UserError
+from tests.engine.conftest import forget_catalogue
 
 
 def install(folder, name, **entries):

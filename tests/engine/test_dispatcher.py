@@ -4,10 +4,10 @@ import os
 import signal
 import subprocess
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlmodel import Session, select
-from tests.engine.conftest import eventually
 
 from engine import dispatcher
 from engine.dispatcher import GRACE, how_it_died
@@ -17,6 +17,7 @@ from storage import curves, queries
 from storage.database import transaction
 from storage.queries import utc_now
 from storage.tables import Event, Lock, Metric, Run
+from tests.engine.conftest import eventually
 
 
 def lines(machine, run):
@@ -141,7 +142,7 @@ def test_a_run_taken_over_from_a_dead_dispatcher_can_be_stopped_again_and_again(
             session.get_one(Run, run).stop_requested = utc_now()
         eventually(lambda: second.tick() or machine.row(run).status == "cancelled", 30)
         dispatcher.resume(machine.database, run)
-        eventually(lambda: second.tick() or len(counted(machine, run)) > reached + 2)
+        eventually(lambda more=reached + 2: second.tick() or len(counted(machine, run)) > more)
     second.close()
 
 
@@ -251,6 +252,25 @@ def test_light_runs_overlap_with_a_heavy_one_and_heavy_ones_wait_for_the_device(
     assert machine.finish(next_heavy) == ["succeeded"]
 
 
+def test_a_database_that_fails_for_a_moment_does_not_end_the_dispatcher(machine, caplog):
+    def rename(*names):
+        with machine.database.begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE {} RENAME TO {}".format(*names))
+
+    run, looks = machine.start("count"), 0
+
+    def until():
+        nonlocal looks
+        looks += 1
+        if looks in (2, 4):
+            rename(*(("run", "away") if looks == 2 else ("away", "run")))
+        return looks > 4 and machine.has_ended(run)
+
+    machine.dispatcher().run(until, pause=0.02)
+    assert machine.row(run).status == "succeeded"
+    assert "the database does not answer" in caplog.text
+
+
 def test_a_process_that_ends_is_described():
     assert how_it_died(None) == "its process is gone (killed, or the machine restarted)"
     assert how_it_died(3) == "its process ended with status 3"
@@ -271,7 +291,8 @@ def test_unknown_runs_are_named(machine):
 def libraries(request, machine, tmp_path, monkeypatch):
     """What the spare imports: empty modules, so that the test takes no half minute of imports; and the real ones."""
     if request.param == "stubs":
-        for name, names in (("torch", ""), ("peft", ""), ("trl", "SFTTrainer"), ("transformers", "AutoModelForCausalLM AutoTokenizer Trainer")):
+        wanted = {"torch": "", "peft": "", "trl": "SFTTrainer", "transformers": "AutoModelForCausalLM AutoTokenizer Trainer"}
+        for name, names in wanted.items():
             (tmp_path / f"{name}.py").write_text("".join(f"{each} = None\n" for each in names.split()))
         monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}")
 
@@ -299,7 +320,7 @@ def test_the_spare_becomes_the_child_at_normal_priority_and_leaves_when_idle(mac
     eventually(lambda: machine.row(run).status == "running", 200)
     assert machine.row(run).pid == pid
     assert os.getpriority(os.PRIO_PROCESS, pid) == 0
-    assert os.readlink(f"/proc/{pid}/cwd") == str(machine.home.run_folder(run))
+    assert Path(f"/proc/{pid}/cwd").readlink() == machine.home.run_folder(run)
     eventually(lambda: "counting from 0" in (machine.home.run_folder(run) / "log.txt").read_text())
     dispatcher.stop(machine.database, run)
     eventually(lambda: one.tick() or machine.has_ended(run))
@@ -326,7 +347,7 @@ def test_a_spare_that_died_this_moment_does_not_hold_up_the_run(machine, tmp_pat
     (tmp_path / "peft.py").write_text("import os\nos.close(0)\nimport time\ntime.sleep(5)")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}")
     one = spared(machine)
-    eventually(lambda: not os.path.exists(f"/proc/{one.spare.pid}/fd/0"))  # noqa: PTH110  (a pipe is no path)
+    eventually(lambda: not Path(f"/proc/{one.spare.pid}/fd/0").is_symlink())
     run, spare = machine.start("count", steps=2), one.spare
     one.tick()
     assert one.children[run].process.pid != spare.pid

@@ -10,9 +10,8 @@ from sqlmodel import Session, select
 
 from engine import catalogue, submit
 from engine.errors import UserError
+from engine.settings import SamplingSettings, TrainingSettings
 from engine.stage import Estimate, Kind, Model, Recipe, Stage
-from engine.stages.generate.generate import Generate
-from engine.stages.train.finetune import Finetune
 from storage import queries
 from storage.database import transaction
 from storage.tables import Artifact, Consumed, Metric, Plan, Run
@@ -34,7 +33,8 @@ def test_names_become_ids_and_outputs_are_reserved(machine, rows):
     assert row.settings["parts"] == [rows] * 3
     assert (row.status, row.heavy, row.code_version) == ("queued", False, submit.code_version())
     joined = machine.artifact(submitted.outputs["joined"])
-    assert (joined.name, joined.kind, joined.field, joined.ready_at, joined.made_by) == ("my rows joined", "dataset", "joined", None, row.id)
+    assert (joined.name, joined.kind, joined.field, joined.made_by) == ("my rows joined", "dataset", "joined", row.id)
+    assert joined.ready_at is None
     assert machine.home.root / joined.folder == machine.home.artifact_folder(joined.id)
     with Session(machine.database) as session:
         assert [field for field, _ in queries.consumed_by(session, row.id)] == ["parts.0", "parts.1", "parts.2"]
@@ -73,7 +73,7 @@ def test_a_recipe_is_queued_whole_or_not_at_all(machine, add_artifact):
 
 
 @pytest.mark.parametrize("name, settings, field, says", [
-    ("count", {"stesp": 3}, "stesp", "there is no setting 'stesp'; did you mean steps?"),
+    ("count", {"stesp": 3}, "stesp", "there is no setting 'stesp'; did you mean steps"),
     ("join", {"parts": [1], "pace": {"dealy": 1}}, "pace.dealy", "there is no setting 'pace.dealy'; did you mean delay?"),
     ("join", {"parts": ["my rwos"]}, "parts", "there is no artifact named 'my rwos'; did you mean my rows?"),
     ("join", {"parts": ["xyzzy"]}, "parts", "known: a model, my rows"),
@@ -182,12 +182,14 @@ def test_a_retry_is_a_new_run_with_the_same_settings(machine):
 
 
 def test_the_seed_of_a_run_is_the_seed_of_its_work(database, home, add_artifact):
-    model, data = add_artifact("model", "m", format="full"), add_artifact("dataset", "d", format="prompts", rows=1)
-    run = submit.submit(database, home, Hungry(model=model, seed=5)).runs[0]
-    with Session(database) as session:
-        assert session.get_one(Run, run).seed == 5
-    forms = (Finetune(model=model, data=data, training={"seed": 6}), Generate(models=[model], prompts=data, sampling={"seed": 7}))
-    assert [submit.seed(form.model_dump(mode="json")) for form in forms] == [6, 7]
+    def seeded(form):
+        with Session(database) as session:
+            return session.get_one(Run, submit.submit(database, home, form).runs[0]).seed
+
+    assert seeded(Hungry(model=add_artifact("model", "m"), seed=5)) == 5
+    for group in (TrainingSettings(seed=6), SamplingSettings(seed=7)):
+        name = "training" if isinstance(group, TrainingSettings) else "sampling"
+        assert seeded(type("Grouped", (Stage,), {"__annotations__": {name: type(group)}, name: group})()) == group.seed
 
 
 def test_the_bases_of_adapters_are_looked_at_too(database, home, add_artifact):

@@ -27,7 +27,7 @@ class Generate(Stage):
 
     outputs = {"responses": Kind.RESPONSES}
 
-    models: list[Model] = Field(title="Models", min_length=1, max_length=16)
+    models: list[Model] = Field(title="Models", description="Each answers every prompt.", min_length=1, max_length=16)
     prompts: Prompts = Field(title="Prompts", description="Of conversations, the turns before the last answer are asked.")
     limit: int | None = Field(None, ge=1, title="Limit", description="Ask only the first of the prompts. Empty: all.")
     samples: int = Field(1, ge=1, le=64, title="Answers per prompt", description="Above 1 needs a temperature above 0.")

@@ -30,8 +30,8 @@ class Finetune(Stage):
 
     outputs = {"model": Kind.MODEL}
 
-    model: Model = Field(title="Model to teach")
-    data: Conversations = Field(title="Conversations to learn from")
+    model: Model = Field(title="Model to teach", description="Where learning starts. An adapter is merged into its base first.")
+    data: Conversations = Field(title="Conversations to learn from", description="Its held-out rows are evaluated at each checkpoint.")
     method: Literal["lora", "full"] = Field("lora", title="Method", description="lora trains a small adapter; full trains every weight.")
     loss_on: Literal["response", "everything"] = Field(
         "response", title="Learn from", description="response: only what the assistant says, up to its stop token."
