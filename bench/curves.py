@@ -69,7 +69,7 @@ _VALUE = "2.0 / (1 + s.step / 100.0) + (s.step * 7919 % 1000) / 5000.0"
 _STEPS = "WITH RECURSIVE s(step) AS (SELECT 1 UNION ALL SELECT step + 1 FROM s WHERE step < :steps)"
 _NAMES = ", ".join(f"('{name}')" for name in NAMES)
 FILL = (
-    f"{_STEPS}, n(name) AS (VALUES {_NAMES}) INSERT INTO metric (run, at, step, name, value)"  # noqa: S608  (constants above)
+    f"{_STEPS}, n(name) AS (VALUES {_NAMES}) INSERT INTO metric (run, at, step, name, value)"
     f" SELECT :run, '2026-01-01 00:00:00', s.step, n.name, {_VALUE} FROM s CROSS JOIN n ORDER BY s.step",
     "INSERT INTO rollup (run, name, count, first_step, last_step, low_step, low, high_step, high, last_metric)"
     " SELECT run, name, count(*), min(step), max(step), min(step), min(value), max(step), max(value), max(id)"

@@ -84,7 +84,7 @@ class Chat:
     def render(self, messages: Messages, *, ask: bool = False) -> str:
         """The text of a conversation; `ask` adds the start of the assistant's turn. Raises UserError from the template."""
         try:
-            return self._compiled.render(messages=messages, add_generation_prompt=ask, tools=None, documents=None, **self.tokens)
+            return str(self._compiled.render(messages=messages, add_generation_prompt=ask, tools=None, documents=None, **self.tokens))
         except TemplateError as error:
             raise UserError("the chat template refuses this conversation: {why}", why=error.message or str(error)) from None
 

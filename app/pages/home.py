@@ -16,7 +16,7 @@ from storage.tables import QUEUED, RUNNING
 
 def build(place: Place, demo: gr.Blocks) -> None:
     """Draw the page."""
-    seen = gr.State(dict)
+    seen = gr.State({})
     shown = view()
     timer = gr.Timer(2)
 

@@ -22,7 +22,7 @@ PAGE = 10
 
 def build(place: Place, demo: gr.Blocks) -> None:
     """Draw the page."""
-    state = gr.State(dict)
+    state = gr.State({})
     shown = view()
 
     def load(request: gr.Request) -> tuple[dict[str, Any], Any]:

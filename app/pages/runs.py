@@ -20,7 +20,7 @@ from storage.tables import Run
 
 def build(place: Place, demo: gr.Blocks) -> None:
     """Draw the page."""
-    state = gr.State(dict)
+    state = gr.State({})
     head = view()
     with gr.Row(elem_classes="dj-columns"):
         with gr.Column(scale=1, min_width=340, elem_classes="dj-left"):

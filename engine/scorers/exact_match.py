@@ -11,7 +11,7 @@ from typing import Any
 _PUNCTUATION = str.maketrans("", "", string.punctuation + "“”‘’…")
 
 
-def score(prompt: list[dict[str, Any]], answer: str, reference: Sequence[str]) -> float:
+def score(_prompt: list[dict[str, Any]], answer: str, reference: Sequence[str]) -> float:
     """1.0 if the whole answer equals one of the references, else 0.0."""
     return float(normalise(answer) in {normalise(accepted) for accepted in reference})
 

@@ -27,7 +27,7 @@ def written(path: Path, lines: list[dict]) -> Path:
 
 
 def start(page: Page) -> None:
-    page.get_by_role("button", name="Start").click(); page.wait_for_timeout(2500); page.screenshot(path="/tmp/dbg.png", full_page=True)
+    page.get_by_role("button", name="Start").click()
     page.wait_for_url("**/runs?*")
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from sqlalchemy import Engine
 from sqlmodel import Session, select
-from tests.tiny_model import untrained_model
 
 from engine import submit
 from engine.errors import Cancelled
@@ -17,6 +16,7 @@ from engine.stages.train.finetune import Finetune
 from engine.work import Work
 from storage.files import Home
 from storage.tables import Metric, Response, Run
+from tests.tiny_model import untrained_model
 
 QUICK = {"steps": 6, "batch_size": 4, "max_length": 128, "checkpoints": 2, "learning_rate": 1e-2, "precision": "float32"}
 

@@ -59,7 +59,7 @@ def test_exactly_the_rows_asked_for_or_a_refusal_that_is_right(sizes: list[int],
 
 
 def test_a_pool_too_small_says_so() -> None:
-    with pytest.raises(UserError, match="big has 10 rows and 40 are needed: .* at most 12 rows"):
+    with pytest.raises(UserError, match=r"big has 10 rows and 40 are needed: .* at most 12 rows"):
         counts([10, 50], [0.8, 0.2], 50, ["big", "small"])
 
 

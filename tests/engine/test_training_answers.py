@@ -7,12 +7,12 @@ from typing import Any
 import numpy
 import pytest
 import torch
-from tests.tiny_model import untrained_model
 from transformers import AutoModelForCausalLM
 
 from engine.chat import Chat
 from engine.settings import SamplingSettings
 from engine.training.answers import batched, generate, undisturbed
+from tests.tiny_model import untrained_model
 
 PROMPTS = [[{"role": "user", "content": "say " * (1 + n * 5 % 7) + str(n)}] for n in range(9)]
 SHORT = SamplingSettings(max_new_tokens=12)

@@ -1,6 +1,5 @@
-"""Every storage test runs on SQLite and, where DIANJING_TEST_POSTGRES names a server, on Postgres in a schema of its own.
-
-    DIANJING_TEST_POSTGRES=postgresql+psycopg://user@127.0.0.1/test pytest tests/storage
+"""Every storage test runs on SQLite and, where DIANJING_TEST_POSTGRES names a server, on Postgres in a schema of its own:
+DIANJING_TEST_POSTGRES=postgresql+psycopg://user@127.0.0.1/test pytest tests/storage
 """
 
 import os

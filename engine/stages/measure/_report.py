@@ -80,7 +80,8 @@ h1{font-size:24px;line-height:1.35;font-weight:600}h2{font-size:18px;margin-top:
 table{border-collapse:collapse;margin:16px 0;font-variant-numeric:tabular-nums;display:block;overflow-x:auto}
 th,td{text-align:left;padding:6px 16px 6px 0;border-bottom:1px solid var(--line);font-weight:inherit}
 th{color:var(--soft)}td b{font-weight:600}
-section{border-top:1px solid var(--line);padding:12px 0}.prompt{margin:0 0 8px;white-space:pre-wrap;font-weight:600}.prompt small{font-weight:400}
+section{border-top:1px solid var(--line);padding:12px 0}
+.prompt{margin:0 0 8px;white-space:pre-wrap;font-weight:600}.prompt small{font-weight:400}
 .pair{display:grid;grid-template-columns:1fr 1fr;gap:16px}.pair pre{white-space:pre-wrap;overflow-wrap:anywhere;margin:0;font:inherit}
 @media(max-width:600px){.pair{grid-template-columns:1fr}}
 """
