@@ -51,10 +51,12 @@
     element.addEventListener(input ? (element.type === "range" ? "input" : "change") : "click", (event) => {
       const node = element.dj;
       const data = node.a.data ?? {};
+      if (event.ctrlKey || event.metaKey || event.shiftKey) return; // a link in a tab of its own
       if (!input) event.preventDefault();
+      if (element.tagName === "A" && /^[/?]/.test(node.a.href ?? "")) history.replaceState(null, "", node.a.href);
       if (node.on === "copy") return copy(element, data.text);
       if (data.confirm && !window.confirm(data.confirm)) return;
-      if (!input) { element.disabled = true; setTimeout(() => { element.disabled = false; }, 1500); }
+      if (!input) { element.disabled = true; setTimeout(() => { element.disabled = Boolean(element.dj.a.disabled); }, 1500); }
       act({ ...data, name: node.on, ...(input ? { value: element.type === "checkbox" ? element.checked : element.value } : {}) });
     });
   }
@@ -97,7 +99,10 @@
       const value = props.value;
       if (value && value.t === "go") { if (safe(value.a.href)) window.location.assign(value.a.href); return; }
       const tree = value === null || value === undefined || value === "" ? [] : Array.isArray(value) ? value : [value];
+      const followed = [...root.querySelectorAll(".log")].filter((log) => log.scrollTop + log.clientHeight >= log.scrollHeight - 4);
       patch(root, tree, drawn, act);
+      if (!drawn.length) followed.push(...root.querySelectorAll(".log"));
+      for (const log of followed) log.scrollTop = log.scrollHeight; // a log is read at its end, unless somebody scrolled up
       drawn = tree;
     };
     draw();

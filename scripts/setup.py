@@ -27,7 +27,7 @@ CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 # Everything in constraints.txt but PyTorch is 0.3 GB of wheels; what PyTorch adds depends on where it comes from.
 SIZES = {
     "cpu": "about 0.5 GB, of which 0.2 GB is PyTorch's CPU build",
-    "cuda": "about 3 GB, most of it PyTorch with its CUDA libraries",
+    "cuda": "up to 3 GB, most of it PyTorch with its CUDA libraries",
     "default": "about 0.4 GB",
 }
 

@@ -1,8 +1,9 @@
 """Metric rows in, curves out, in time that does not grow with the run.
 
 Every 64 rows of one name are summed up once, when they are written, in a `Rollup`: where the lowest and the highest
-value stood. A long curve is drawn from rollups and the few rows after them; a live tick reads only rows newer than its
-cursor. After a resume the steps go back: the newer rows win, here and in the browser.
+value stood. It ends earlier where a resume goes back and where numbers turn to not-a-numbers, so that neither is lost.
+A long curve is drawn from rollups and the few rows after them; a live tick reads only rows newer than its cursor.
+After a resume the steps go back: the newer rows win, here and in the browser.
 """
 
 import math

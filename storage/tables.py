@@ -110,7 +110,7 @@ class Metric(SQLModel, table=True):
 
 
 class Rollup(SQLModel, table=True):
-    """64 consecutive metric rows of one name: lowest and highest value with their steps, and the last row's id."""
+    """Up to 64 consecutive metric rows of one name, all numbers or all not: its extremes with their steps, and the last row's id."""
 
     __table_args__ = (Index("ix_rollup_run_name", "run", "name", "last_metric"),)
     id: int | None = Field(default=None, primary_key=True)

@@ -40,7 +40,7 @@ def build(place: Place, demo: gr.Blocks) -> None:
 
     quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     demo.load(load, None, [state, shown], **quiet)
-    shown.act(act, state, [state, shown], **quiet)
+    shown.act(act, state, [state, shown], trigger_mode="multiple", **quiet)
 
 
 def _start(request: gr.Request) -> dict[str, Any]:

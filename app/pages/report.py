@@ -28,7 +28,7 @@ def build(place: Place, demo: gr.Blocks) -> None:
         return tree(place, int(data.get("report", 0)), str(data.get("show", "all")), max(0, int(data.get("start", 0))))
 
     demo.load(load, None, shown, queue=False, show_progress="hidden", api_visibility="private")
-    shown.act(act, None, shown, queue=False, show_progress="hidden", api_visibility="private")
+    shown.act(act, None, shown, trigger_mode="multiple", queue=False, show_progress="hidden", api_visibility="private")
 
 
 def tree(place: Place, id: int | None, show: str, start: int) -> list[Node]:

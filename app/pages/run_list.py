@@ -5,7 +5,7 @@ from typing import Any
 from sqlmodel import Session
 
 from app import charts
-from app.pages import progress, run_title, status, when
+from app.pages import missing, progress, run_title, status, when
 from app.view import Node, empty, h, link, table
 from app.wording import number, say
 from storage import listings, queries
@@ -22,11 +22,17 @@ def tree(session: Session, known: dict[str, Any]) -> list[Node]:
         rows = list(listings.runs_of_plan(session, plan.id or 0))
         title = say(plan.recipe.replace("_", " ").capitalize())
         done = sum(run.status == SUCCEEDED for run in rows)
-        head: list[Node] = [h("h1", title), h("p", say("{done} of {n} runs done", done=done, n=len(rows)), class_="soft")]
+        clone = link(say("Clone"), f"/new?plan={plan.id}", class_="button")
+        head: list[Node] = [
+            h("div", h("h1", title), clone, class_="row between"),
+            h("p", say("{done} of {n} runs done", done=done, n=len(rows)), class_="soft"),
+        ]
         made = [a for run in rows for a in queries.outputs_of(session, run.id or 0).values() if a.kind == "report" and a.ready_at]
         head += [h("a", h("b", str(a.summary.get("sentence", a.name))), h("span", say("Read the report"), class_="soft"),
                    href=f"/report?report={a.id}", class_="card main") for a in made]  # fmt: skip
         return [*head, _table(session, rows, known, pick=False)]
+    if known.get("plan") is not None:
+        return [missing(say("This recipe's plan"), "/runs", say("All runs"))]
     counts = queries.count_by_status(session)
     everything = h(
         "a", f"{say('all')} {sum(counts.values())}", href="/runs", on="status", data={"status": ""}, class_="" if chosen["status"] else "on"
@@ -61,6 +67,8 @@ def tree(session: Session, known: dict[str, Any]) -> list[Node]:
 
 def compared(runs: list[Run], metric: str) -> tuple[list[Node], list[Node]]:
     """The head and the settings in which runs differ."""
+    if len(runs) < 2:
+        return [missing(say("A second run to compare with"), "/runs", say("All runs: tick two or more"))], []
     ids = ",".join(str(run.id) for run in runs)
     metrics = [
         h("a", charts.title(name), href=f"/runs?compare={ids}&metric={name}", class_="on" if name == metric else "")

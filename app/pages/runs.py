@@ -61,7 +61,7 @@ def build(place: Place, demo: gr.Blocks) -> None:
     for lines in (main, rest):
         lines.resync(resync, state, outputs, **quiet)
     for part in (head, panel, body):
-        part.act(act, state, outputs, **quiet)
+        part.act(act, state, outputs, trigger_mode="multiple", **quiet)
 
 
 def _start(request: gr.Request) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def _draw(place: Place, known: dict[str, Any], anew: bool) -> list[Any]:
             runs = [run for id in known["compare"] if (run := session.get(Run, id))]
             head, body = run_list.compared(runs, known["metric"])
             chart = _overlay(session, runs, known["metric"]) if anew else gr.skip()
-            return [known, head, gr.update(visible=bool(runs)), chart, *[gr.skip()] * 4, body]
+            return [known, head, gr.update(visible=len(runs) > 1), chart, *[gr.skip()] * 4, body]
         head = run_list.tree(session, known)
     refused = known.pop("refused", None)
     tree: Tree = [problem(refused), *head] if refused else head

@@ -7,11 +7,9 @@ import pytest
 
 STYLE = (Path(__file__).parents[2] / "assets" / "style.css").read_text()
 # text on background, as the pages use them
-PAIRS = [
-    (text, ground)
-    for text in ("ink", "soft", "learned", "kept", "lost", "base")
-    for ground in ("paper", "card")
-] + [("on-vermilion", "vermilion")]
+PAIRS = [(text, ground) for text in ("ink", "soft", "learned", "kept", "lost", "base") for ground in ("paper", "card")] + [
+    ("on-vermilion", "vermilion")
+]
 
 
 def tokens(selector: str) -> dict[str, str]:

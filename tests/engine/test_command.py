@@ -95,7 +95,7 @@ def test_a_recipe_is_run(dianjing):
     assert done.returncode == 0
     assert (told["plan"], told["status"], [run["status"] for run in told["runs"]]) == (1, "succeeded", ["succeeded"] * 3)
     assert told["report"]["html"].endswith("report.html")
-    assert dianjing("run", "chain", settings={"steps": 2}).stdout.startswith("succeeded: joined = artifact ")
+    assert dianjing("run", "count", settings={"steps": 2}).stdout.startswith("succeeded: numbers = artifact ")
 
 
 @pytest.mark.parametrize("words, settings, says", [

@@ -235,7 +235,7 @@ def test_light_runs_overlap_with_a_heavy_one_and_heavy_ones_wait_for_the_device(
     (tmp_path / "rows" / "train.jsonl").write_text('{"text": "x"}\n')
     data = add_artifact("dataset", "rows", tmp_path / "rows", format="text", columns=["text"])
     heavy, next_heavy = machine.start("count", steps=10**4, delay=0.02), machine.start("count")
-    light = [machine.start("join", parts=[data], pace={"delay": 0.02, "pauses": 50}) for _ in range(4)]
+    light = [machine.start("join", parts=[data], pace={"delay": 0.02, "pauses": 25}) for _ in range(4)]
     most = 0
 
     def light_ones_are_done():
