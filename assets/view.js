@@ -8,7 +8,7 @@
   const PLACES = ["at", "from", "to"]; // shares of a width, 0 to 1: CSS draws bars and intervals with them
   const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2064\u2066-\u2069\ufeff]/g;
 
-  const safe = (address) => /^(https?:\/\/|\/(?!\/)|\?|#)/.test(String(address));
+  const safe = (address) => /^(https?:\/\/|\/(?![\/\\])|\?|#)/.test(String(address));
 
   function attribute(element, name, value) {
     if (PLACES.includes(name) && Number.isFinite(Number(value))) return element.style.setProperty(`--${name}`, Number(value));

@@ -15,8 +15,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
-from jinja2 import TemplateError
-from jinja2.ext import loopcontrols
+from jinja2 import TemplateError, nodes
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
@@ -24,7 +25,7 @@ from engine.errors import UserError
 
 Messages = list[dict[str, Any]]
 NO_LOSS = -100
-TEMPLATES = {path.stem: path.read_text().rstrip("\n") for path in sorted((Path(__file__).parent / "templates").glob("*.jinja"))}
+TEMPLATES = {path.stem: path.read_text(encoding="utf-8").rstrip("\n") for path in sorted((Path(__file__).parent / "templates").glob("*.jinja"))}
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,14 @@ class Chat:
         tokenizer.no_padding()
         tokenizer.no_truncation()
         settings = _json(folder / "tokenizer_config.json")
-        tokens = {name: _content(value) for name, value in settings.items() if name.endswith("_token") and value}
+        named = {name: value for name, value in settings.items() if name.endswith("_token") and isinstance(value, str | dict)}
+        tokens = {name: value if isinstance(value, str) else value["content"] for name, value in named.items()}
         generation = _json(folder / "generation_config.json").get("eos_token_id") or []
         stops = set(generation if isinstance(generation, list) else [generation])
-        stops |= {id for name in ("eos_token",) if (id := tokenizer.token_to_id(tokens.get(name, ""))) is not None}
+        stops |= {tokenizer.token_to_id(tokens.get("eos_token", ""))} - {None}
         if not stops:
             raise UserError("{folder} names no eos_token in tokenizer_config.json: its answers could never stop", folder=folder.name)
-        return cls(tokenizer, (folder / "chat_template.jinja").read_text(), tokens, frozenset(stops))
+        return cls(tokenizer, (folder / "chat_template.jinja").read_text(encoding="utf-8"), tokens, frozenset(stops))
 
     @cached_property
     def eos_id(self) -> int:
@@ -85,8 +87,8 @@ class Chat:
         """The text of a conversation; `ask` adds the start of the assistant's turn. Raises UserError from the template."""
         try:
             return str(self._compiled.render(messages=messages, add_generation_prompt=ask, tools=None, documents=None, **self.tokens))
-        except TemplateError as error:
-            raise UserError("the chat template refuses this conversation: {why}", why=error.message or str(error)) from None
+        except (TemplateError, TypeError, ValueError) as error:  # a template is a program: it may also just fail
+            raise UserError("the chat template refuses this conversation: {why}", why=str(error) or type(error).__name__) from None
 
     def prompt_ids(self, messages: Messages) -> list[int]:
         """The tokens a model continues to answer."""
@@ -107,8 +109,10 @@ class Chat:
         return self._encode(text, [(0, len(text))] if loss == "everything" else self._answers(messages, text), max_length)
 
     def encode_text(self, text: str, *, max_length: int | None = None) -> Encoded:
-        """Plain text and its end, everything learned from."""
-        whole = self.tokens.get("bos_token", "") + text + self.tokens.get("eos_token", "")
+        """Plain text and its end, everything learned from. It begins as this tokenizer begins a text."""
+        begin = self.tokens.get("bos_token", "")
+        begins = bool(begin) and self.tokenizer.token_to_id(begin) in self.tokenizer.encode("").ids
+        whole = (begin if begins else "") + text + self.tokens.get("eos_token", "")
         return self._encode(whole, [(0, len(whole))], max_length)
 
     def _answers(self, messages: Messages, text: str) -> list[tuple[int, int]]:
@@ -121,13 +125,13 @@ class Chat:
             if not told.startswith(asked) or not text.startswith(told):
                 why = "the chat template changes earlier turns when turn {turn} is added, so answers cannot be marked: choose another"
                 raise UserError(why, field="template", turn=turn + 1)
-            spans.append((len(asked), self._end_of_turn(told, len(asked) + len(str(message["content"]).rstrip()))))
+            spans.append((len(asked), self._end_of_turn(told, len(asked), message["content"].strip())))
         return spans
 
-    def _end_of_turn(self, told: str, at_least: int) -> int:
+    def _end_of_turn(self, told: str, begin: int, content: str) -> int:
         """The end of the first stop token after the content; without one, the end of the text."""
-        ends = [place + len(stop) for stop in self._stops if (place := told.find(stop, min(at_least, len(told)) - 1)) >= 0]
-        return min(ends, default=len(told))
+        spoken = max(begin, told.find(content, begin) + len(content))  # a template may trim the content, or put thoughts before it
+        return min((place + len(stop) for stop in self._stops if (place := told.find(stop, spoken)) >= 0), default=len(told))
 
     def _encode(self, text: str, learned: list[tuple[int, int]], max_length: int | None) -> Encoded:
         encoding = self.tokenizer.encode(text, add_special_tokens=False)
@@ -144,7 +148,7 @@ class Chat:
 
     @cached_property
     def _compiled(self) -> Any:
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols])
         environment.filters["tojson"] = _to_json
         environment.globals["raise_exception"] = _refuse
         environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
@@ -158,11 +162,17 @@ def prompt_key(messages: Messages) -> str:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    return dict(json.loads(path.read_text())) if path.exists() else {}
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
 
-def _content(token: Any) -> str:
-    return token["content"] if isinstance(token, dict) else str(token)
+class _Generation(Extension):
+    """`{% generation %}` marks answers in some templates; it renders as what it holds."""
+
+    tags = {"generation"}
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        line = next(parser.stream).lineno
+        return nodes.Scope(parser.parse_statements(("name:endgeneration",), drop_needle=True), lineno=line)
 
 
 def _to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, separators: Any = None, sort_keys: bool = False) -> str:

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from functools import lru_cache
 from typing import Any
 
 from pydantic import ValidationError
@@ -133,7 +134,8 @@ def body(session: Session, home: Home, run: Run) -> list[Node]:
     return parts
 
 
-def changed(before: str, after: str) -> list[Node]:
+@lru_cache(maxsize=1024)  # every tick shows the same answers
+def changed(before: str, after: str) -> tuple[Node, ...]:
     """The later text with the words marked that the earlier one did not have."""
     old, new = (re.findall(r"\w+|\s+|[^\w\s]", text) for text in (before, after))
     pieces: list[Node] = []
@@ -141,7 +143,7 @@ def changed(before: str, after: str) -> list[Node]:
         text = "".join(new[start:end])
         if text:
             pieces.append(text if kind == "equal" else h("ins", text, class_="raw"))
-    return pieces
+    return tuple(pieces)
 
 
 def _sentence(session: Session, run: Run) -> str:
@@ -157,7 +159,7 @@ def _sentence(session: Session, run: Run) -> str:
 
 def _pages(session: Session, run: Run, known: dict[str, Any]) -> list[Node]:
     start, total = known.get("start", 0), listings.count_answers(session, run.id or 0, 0)
-    shown = [_item(answer, None, 0, 0) for answer in listings.answers_at(session, run.id or 0, 0, start, PAGE)]
+    shown = [_item(answer, None, -1, 0) for answer in listings.answers_at(session, run.id or 0, 0, start, PAGE)]
     moves: list[Node] = []
     if start:
         moves.append(h("button", say("← Previous"), on="page", data={"start": start - PAGE}))
@@ -172,7 +174,7 @@ def _item(answer: Response, before: Response | None, first: int, step: int) -> N
         h("div", *([h("span", str(t["role"]), class_="role")] if len(answer.prompt) > 1 else []), str(t["content"]), class_="turn raw")
         for t in answer.prompt
     ]
-    text = changed(before.answer, answer.answer) if before else [answer.answer or say("(nothing)")]
+    text = (changed(before.answer, answer.answer) if before else (answer.answer,)) if answer.answer else (say("(nothing)"),)
     sides = [
         h(
             "div",

@@ -422,6 +422,6 @@ def test_an_unreachable_hub_is_said_within_five_seconds(failed, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes a call and never says a word
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
         start = time.monotonic()
-        assert "cannot be reached (no answer within 3 s)" in failed(source="hub", hub_id="me/tiny")
+        assert "cannot be reached" in failed(source="hub", hub_id="me/tiny")
         assert time.monotonic() - start < 5
     assert "cannot be reached" in failed(source="hub", hub_id="me/tiny")
