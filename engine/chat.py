@@ -25,7 +25,9 @@ from engine.errors import UserError
 
 Messages = list[dict[str, Any]]
 NO_LOSS = -100
-TEMPLATES = {path.stem: path.read_text(encoding="utf-8").rstrip("\n") for path in sorted((Path(__file__).parent / "templates").glob("*.jinja"))}
+TEMPLATES = {
+    path.stem: path.read_text(encoding="utf-8").rstrip("\n") for path in sorted((Path(__file__).parent / "templates").glob("*.jinja"))
+}
 
 
 @dataclass(frozen=True)
@@ -98,9 +100,7 @@ class Chat:
         """The text of tokens, without special ones unless asked for."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=not special))
 
-    def encode(
-        self, messages: Messages, *, loss: Literal["response", "everything"] = "response", max_length: int | None = None
-    ) -> Encoded:
+    def encode(self, messages: Messages, *, loss: Literal["response", "everything"] = "response", max_length: int | None = None) -> Encoded:
         """A conversation to learn from: every assistant turn, up to and including its stop token, or everything.
 
         Raises UserError if the template rewrites earlier turns, since then the turns cannot be told apart.
