@@ -8,6 +8,7 @@ from app.wording import say
 # Okabe and Ito's colours without yellow and black, told apart by marker and dash too.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "star")
+DASHES = ("solid", "dash", "dot")  # from the seventh line on
 MAIN = ("loss", "eval_loss")
 TITLES = {
     "loss": "Loss",
@@ -29,6 +30,7 @@ class Line:
     colour: str
     marker: str
     sparse: bool  # few points, each worth a marker
+    dash: str = DASHES[0]
 
 
 def of_run(names: Iterable[str], main: bool) -> list[Line]:
@@ -43,7 +45,7 @@ def of_run(names: Iterable[str], main: bool) -> list[Line]:
 def overlay(runs: list[tuple[int, str]], name: str) -> list[Line]:
     """The same metric of several runs."""
     return [
-        Line(f"{run}/{name}", f"{run} {label}", 0, COLOURS[place % 6], MARKERS[place % 6], name == "eval_loss")
+        Line(f"{run}/{name}", f"{run} {label}", 0, COLOURS[place % 6], MARKERS[place % 6], name == "eval_loss", DASHES[place // 6 % 3])
         for place, (run, label) in enumerate(runs)
     ]
 

@@ -20,6 +20,14 @@ from app.wording import error, say
 from engine.errors import UserError
 from engine.stage import Form, Group, artifact_kind
 
+REASONS = {  # what pydantic says about a value, in a person's words
+    "greater_than_equal": "Must be at least {ge}",
+    "greater_than": "Must be more than {gt}",
+    "less_than_equal": "Must be at most {le}",
+    "less_than": "Must be less than {lt}",
+    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "Must be a whole number"),
+    **dict.fromkeys(("float_parsing", "float_type", "finite_number"), "Must be a number"),
+}
 GROUPS = {"lora": "LoRA"}  # where the name of a field is not how people write it
 Choices = Callable[[str, list[str]], list[tuple[str, int]]]  # kind, formats -> (name, artifact id)
 
@@ -166,7 +174,8 @@ def _as_number(text: str) -> Any:
 def _reason(one: Any) -> str:
     if one["type"] == "missing" or one.get("input") in (None, "", []):
         return say("Choose or type something here")
-    text = str(one["msg"]).removeprefix("Value error, ")
+    template = REASONS.get(one["type"])
+    text = say(template, **one.get("ctx", {})) if template else say(str(one["msg"]).removeprefix("Value error, "))
     given = one.get("input")
     shown = f" ({say('given: {given}', given=str(given)[:60])})" if isinstance(given, str | int | float) else ""
     return text[:1].upper() + text[1:] + shown

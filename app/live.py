@@ -30,9 +30,9 @@ def chart(**options: Any) -> gr.HTML:
     )
 
 
-def whole(lines: list[Line], curves: dict[str, list[list[float | None]]], cursor: int, note: str = "") -> dict[str, Any]:
+def whole(lines: list[Line], curves: dict[str, list[list[float | None]]], cursor: int) -> dict[str, Any]:
     """Everything there is to draw: the lines' looks and their points by line name."""
-    words = {"step": say("step"), "gap": say("not a number"), "note": note}
+    words = {"step": say("step"), "gap": say("not a number")}
     return {"lines": [vars(line) for line in lines], "points": curves, "after": None, "cursor": cursor, "words": words}
 
 

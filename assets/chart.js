@@ -19,7 +19,7 @@
       const marker = { color: line.colour, symbol: line.marker, size: 7 };
       made.push({
         x, y: points.map((p) => p[1]), name: line.label, yaxis: axis, type: "scatter", connectgaps: false,
-        mode: line.sparse || points.length < 3 ? "lines+markers" : "lines", marker, line: { color: line.colour, width: 1.8 },
+        mode: line.sparse || points.length < 3 ? "lines+markers" : "lines", marker, line: { color: line.colour, width: 1.8, dash: line.dash },
         hovertemplate: `%{y:.4g}<extra>${line.label.replace(/[<>&]/g, " ")}</extra>`, showlegend: false,
       });
       const gaps = points.filter((p) => p[1] === null);

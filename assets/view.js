@@ -6,14 +6,15 @@
   const ATTRIBUTES = new Set(("class href title role id type value min max step placeholder open checked disabled selected for alt src width " +
     "height colspan download rows tabindex name list target").split(" "));
   const PLACES = ["at", "from", "to"]; // shares of a width, 0 to 1: CSS draws bars and intervals with them
-  const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2064\u2066-\u2069\ufeff]/g;
+  const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2064\u2066-\u2069\ufeff\u061c\u115f\u1160\u180e\u3164\uffa0\ufff9-\ufffb\u{e0000}-\u{e007f}]/gu;
 
-  const safe = (address) => /^(https?:\/\/|\/(?![\/\\])|\?|#)/.test(String(address));
+  const safe = (address) => /^(https?:\/\/|\/(?![\/\\])|\?|#)[^\t\n\r]*$/.test(String(address)); // browsers drop tabs and line ends
+  const pressed = new Set(); // buttons whose answer is not here yet
 
   function attribute(element, name, value) {
     if (PLACES.includes(name) && Number.isFinite(Number(value))) return element.style.setProperty(`--${name}`, Number(value));
     if (name === "data" || !(ATTRIBUTES.has(name) || /^aria-[a-z]+$/.test(name))) return;
-    if ((name === "href" || name === "src") && !safe(value)) return;
+    if ((name === "href" || name === "src") && !(safe(value) && (name === "href" || /^\//.test(value)))) return; // no picture from elsewhere
     if (name === "value" && "value" in element && element.tagName !== "PROGRESS") {
       if (document.activeElement !== element) element.value = value;
     } else element.setAttribute(name, value === true ? "" : String(value));
@@ -40,7 +41,7 @@
       shown.className = "invisible";
       shown.textContent = "U+" + found[0].codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
       whole.append(shown);
-      from = found.index + 1;
+      from = found.index + found[0].length;
     }
     whole.append(written.slice(from));
     return whole;
@@ -56,9 +57,15 @@
       if (element.tagName === "A" && /^[/?]/.test(node.a.href ?? "")) history.replaceState(null, "", node.a.href);
       if (node.on === "copy") return copy(element, data.text);
       if (data.confirm && !window.confirm(data.confirm)) return;
-      if (!input) { element.disabled = true; setTimeout(() => { element.disabled = Boolean(element.dj.a.disabled); }, 1500); }
+      if (!input && pressed.has(element)) return;
+      if (!input) { pressed.add(element); element.ariaBusy = "true"; setTimeout(release, 1500, element); }
       act({ ...data, name: node.on, ...(input ? { value: element.type === "checkbox" ? element.checked : element.value } : {}) });
     });
+  }
+
+  function release(element) {
+    pressed.delete(element);
+    element.ariaBusy = null;
   }
 
   async function copy(element, text) {
@@ -101,6 +108,7 @@
       const tree = value === null || value === undefined || value === "" ? [] : Array.isArray(value) ? value : [value];
       const followed = [...root.querySelectorAll(".log")].filter((log) => log.scrollTop + log.clientHeight >= log.scrollHeight - 4);
       patch(root, tree, drawn, act);
+      pressed.forEach(release);
       if (!drawn.length) followed.push(...root.querySelectorAll(".log"));
       for (const log of followed) log.scrollTop = log.scrollHeight; // a log is read at its end, unless somebody scrolled up
       drawn = tree;

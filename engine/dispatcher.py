@@ -55,7 +55,7 @@ class Dispatcher:
         self.spare: subprocess.Popen[bytes] | None = None
         self._take_lock()
 
-    def run(self, until: Callable[[], bool] = lambda: False, pause: float = 0.1) -> None:
+    def run(self, until: Callable[[], bool] = lambda: False, pause: float = 0.2) -> None:
         """Dispatch until told to leave. Children go on."""
         try:
             while not until():

@@ -1,12 +1,11 @@
 """What pages list: reads across several tables, for the dashboard only."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from sqlalchemy import func
+from sqlalchemy import ColumnElement, String, cast, func, or_
 from sqlmodel import Session, col, select
 
-from storage.tables import RUNNING, Artifact, Event, Plan, Response, Run
+from storage.tables import Artifact, Event, Plan, Response, Run
 
 
 def last_events(session: Session, run: int, limit: int = 300) -> list[Event]:
@@ -19,8 +18,8 @@ def answer_steps(session: Session, run: int) -> list[int]:
     return list(session.exec(select(Response.step).where(Response.run == run).group_by(col(Response.step)).order_by(col(Response.step))))
 
 
-def answers_at(session: Session, run: int, step: int, start: int = 0, limit: int = 50) -> Sequence[Response]:
-    """A page of the answers a run stored at a step, oldest first."""
+def answers_at(session: Session, run: int, step: int, start: int = 0, limit: int | None = None) -> Sequence[Response]:
+    """The answers a run stored at a step, oldest first; all of them, or a page."""
     query = select(Response).where(Response.run == run, Response.step == step).order_by(col(Response.id))
     return session.exec(query.offset(start).limit(limit)).all()
 
@@ -46,9 +45,22 @@ def reports(session: Session, limit: int = 3) -> Sequence[Artifact]:
     return session.exec(ready.order_by(col(Artifact.id).desc()).limit(limit)).all()
 
 
-def revision(session: Session) -> tuple[Any, ...]:
-    """Changes whenever a list of runs would look different."""
-    newest = session.exec(select(func.max(Run.id))).one()
-    active = session.exec(select(Run.id, Run.step, Run.total).where(Run.status == RUNNING)).all()
-    counts = session.exec(select(Run.status, func.count()).group_by(Run.status)).all()
-    return newest, [tuple(row) for row in active], sorted(tuple(row) for row in counts)
+def find_runs(session: Session, status: str = "", words: str = "", limit: int = 200) -> tuple[Sequence[Run], int]:
+    """The newest runs in a state that every word fits, by number, stage, tag or result; and how many there are in all."""
+    fitting = [_fits(word) for word in words.split()]
+    if status:
+        fitting.append(col(Run.status) == status)
+    found = session.exec(select(Run).where(*fitting).order_by(col(Run.id).desc()).limit(limit)).all()
+    return found, session.exec(select(func.count()).select_from(Run).where(*fitting)).one()
+
+
+def _fits(word: str) -> ColumnElement[bool]:
+    named = select(Artifact.made_by).where(col(Artifact.name).icontains(word, autoescape=True))
+    stages = [col(Run.stage).icontains(form, autoescape=True) for form in (word, word.replace("-", ""))]  # Fine-tune is finetune
+    return or_(cast(col(Run.id), String) == word, *stages, col(Run.tags).icontains(word, autoescape=True), col(Run.id).in_(named))
+
+
+def results(session: Session, runs: Sequence[int]) -> dict[int, str]:
+    """The name of the first thing each run makes or made."""
+    rows = session.exec(select(Artifact.made_by, Artifact.name).where(col(Artifact.made_by).in_(runs)).order_by(col(Artifact.id).desc()))
+    return {run: name for run, name in rows if run is not None}

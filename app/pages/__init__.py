@@ -36,7 +36,12 @@ def asked(request: gr.Request | None, name: str) -> str:
 def asked_id(request: gr.Request | None, name: str) -> int | None:
     """An id in the page's address; 0 for one that is not a number, which finds nothing."""
     text = asked(request, name)
-    return (int(text) if text.isdigit() else 0) if text else None
+    return as_id(text) if text else None
+
+
+def as_id(text: str) -> int:
+    """The id that a text of the address means; 0, which finds nothing, for what no row can have."""
+    return int(text) if text.isdecimal() and len(text) < 19 else 0
 
 
 def unless_seen(seen: dict[str, Any], name: str, tree: Tree | None) -> Any:

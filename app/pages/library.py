@@ -18,6 +18,7 @@ from storage.tables import Artifact, Run
 
 KINDS = ("model", "dataset", "responses", "report")
 PAGE = 10
+SHOWN = 200
 
 
 def build(place: Place, demo: gr.Blocks) -> None:
@@ -84,6 +85,8 @@ def _list(session: Session, known: dict[str, Any]) -> list[Node]:
     if not rows:
         hint = say("Nothing here matches.") if everything else say("Nothing here yet: import a model or data, or start the quickstart.")
         return [*head, empty(hint)]
+    rest = [h("p", say("The newest {n} of {total} are shown; search for the others.", n=SHOWN, total=len(rows)), class_="soft")]
+    rest = rest if len(rows) > SHOWN else []
     now = queries.utc_now()
     cells: list[list[Node]] = [
         [
@@ -92,9 +95,9 @@ def _list(session: Session, known: dict[str, Any]) -> list[Node]:
             h("span", size(a.size), class_="nowrap"),
             h("span", ago(a.created_at, now), class_="soft nowrap"),
         ]
-        for a in rows[:200]
+        for a in rows[:SHOWN]
     ]
-    return [*head, table([say("Name"), say("Kind"), say("Size"), say("Made")], cells, class_="last-folds")]
+    return [*head, table([say("Name"), say("Kind"), say("Size"), say("Made")], cells, class_="last-folds"), *rest]
 
 
 def _one(place: Place, session: Session, row: Artifact, known: dict[str, Any]) -> list[Node]:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from sqlmodel import Session
 
 from app import form
-from app.pages import Place, asked, asked_id, missing
+from app.pages import Place, as_id, asked, asked_id, missing
 from app.view import Node, go, h, link, problem, view
 from app.wording import duration, error, say, size
 from engine import submit
@@ -54,8 +54,8 @@ def _load(place: Place, request: gr.Request) -> tuple[dict[str, Any], list[Node]
         return {}, [problem(error(refused)), *_choice()]
     known = {key: value for key, value in settings.items() if key in chosen.model_fields}
     for key in chosen.model_fields:  # /new?stage=finetune&model=4 fills a field from the address
-        if asked(request, key).isdigit():
-            known[key] = [int(asked(request, key))] if key.endswith("s") and key in ("models", "datasets") else int(asked(request, key))
+        if given := as_id(asked(request, key)):
+            known[key] = [given] if key in ("models", "datasets") else given
     with transaction(place.database) as session:
         queries.want_spare(session, queries.utc_now())
     back = h("p", link(say("← Something else"), "/new"), class_="soft")

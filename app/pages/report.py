@@ -7,7 +7,7 @@ import gradio as gr
 from sqlmodel import Session
 
 from app.pages import Place, asked, asked_id, missing
-from app.view import Node, action, empty, h, link, table, view
+from app.view import Node, action, empty, h, link, problem, table, view
 from app.wording import say
 from storage import listings
 from storage.tables import Artifact
@@ -51,6 +51,8 @@ def tree(place: Place, id: int | None, show: str, start: int) -> list[Node]:
             ]
             return [h("h1", say("Reports")), *rows]
         row = session.get(Artifact, id)
+    if row and row.kind == "report" and row.ready_at is None:
+        return [problem(say("{name} is not ready yet.", name=row.name), link(say("The run that makes it"), f"/runs?run={row.made_by}"))]
     path = place.home.root / row.folder / "report.json" if row and row.kind == "report" else None
     if row is None or path is None or not path.exists():
         waiting = say("Report {id}", id=id) if row is None else row.name

@@ -1,5 +1,6 @@
 """The list of runs, the runs of a recipe, and several runs side by side."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlmodel import Session
@@ -19,18 +20,18 @@ def tree(session: Session, known: dict[str, Any]) -> list[Node]:
     chosen = known["filter"]
     plan = listings.plan_of(session, known["plan"]) if known.get("plan") else None
     if plan:
-        rows = list(listings.runs_of_plan(session, plan.id or 0))
+        queued = listings.runs_of_plan(session, plan.id or 0)
         title = say(plan.recipe.replace("_", " ").capitalize())
-        done = sum(run.status == SUCCEEDED for run in rows)
+        done = sum(run.status == SUCCEEDED for run in queued)
         clone = link(say("Clone"), f"/new?plan={plan.id}", class_="button")
         head: list[Node] = [
             h("div", h("h1", title), clone, class_="row between"),
-            h("p", say("{done} of {n} runs done", done=done, n=len(rows)), class_="soft"),
+            h("p", say("{done} of {n} runs done", done=done, n=len(queued)), class_="soft"),
         ]
-        made = [a for run in rows for a in queries.outputs_of(session, run.id or 0).values() if a.kind == "report" and a.ready_at]
+        made = [a for run in queued for a in queries.outputs_of(session, run.id or 0).values() if a.kind == "report" and a.ready_at]
         head += [h("a", h("b", str(a.summary.get("sentence", a.name))), h("span", say("Read the report"), class_="soft"),
                    href=f"/report?report={a.id}", class_="card main") for a in made]  # fmt: skip
-        return [*head, _table(session, rows, known, pick=False)]
+        return [*head, _table(session, queued, known, pick=False)]
     if known.get("plan") is not None:
         return [missing(say("This recipe's plan"), "/runs", say("All runs"))]
     counts = queries.count_by_status(session)
@@ -50,10 +51,10 @@ def tree(session: Session, known: dict[str, Any]) -> list[Node]:
         if counts.get(name)
     ]
     search = h(
-        "input", type="search", placeholder=say("stage, tag or number"), value=chosen["words"], on="words", aria_label=say("Search runs")
+        "input", type="search", placeholder=say("name, tag or number"), value=chosen["words"], on="words", aria_label=say("Search runs")
     )
     head = [h("h1", say("Runs")), h("div", h("div", everything, *filters, class_="filters row"), search, class_="row between")]
-    rows = [run for run in queries.runs(session, chosen["status"] or None) if _matches(run, chosen["words"])]
+    rows, total = listings.find_runs(session, chosen["status"], chosen["words"])
     picked = known.get("picked", [])
     if len(picked) > 1:
         head.append(
@@ -62,11 +63,12 @@ def tree(session: Session, known: dict[str, Any]) -> list[Node]:
     if not rows:
         hint = say("No runs like this.") if counts else say("Nothing has run yet.")
         return [*head, empty(hint, link(say("Start something"), "/new"))]
-    return [*head, _table(session, rows, known, pick=True)]
+    rest = [h("p", say("The newest {n} of {total} are shown; search for the others.", n=len(rows), total=total), class_="soft")]
+    return [*head, _table(session, rows, known, pick=True), *(rest if total > len(rows) else [])]
 
 
-def compared(runs: list[Run], metric: str) -> tuple[list[Node], list[Node]]:
-    """The head and the settings in which runs differ."""
+def compared(runs: list[Run], metric: str, silent: list[int]) -> tuple[list[Node], list[Node]]:
+    """The head and the settings in which runs differ; `silent` are those that never recorded the metric."""
     if len(runs) < 2:
         return [missing(say("A second run to compare with"), "/runs", say("All runs: tick two or more"))], []
     ids = ",".join(str(run.id) for run in runs)
@@ -75,6 +77,12 @@ def compared(runs: list[Run], metric: str) -> tuple[list[Node], list[Node]]:
         for name in ("loss", "eval_loss", "tokens_per_second", "learning_rate", "grad_norm", "memory_gb")
     ]
     head: list[Node] = [h("h1", say("{n} runs compared", n=len(runs))), h("div", *metrics, class_="filters row")]
+    if silent:
+        without = say(
+            "No points yet: {runs}",
+            runs=", ".join(f"{run.id} {run_title(run)}" for run in runs if run.id in silent),
+        )
+        head.append(h("p", without, class_="soft"))
     flat = [_flat(run.settings) | {"stage": run.stage} for run in runs]
     keys = [key for key in dict.fromkeys(k for one in flat for k in one) if len({repr(one.get(key)) for one in flat}) > 1]
     titles = ["", *[f"{run.id} {run_title(run)}" for run in runs]]
@@ -84,11 +92,11 @@ def compared(runs: list[Run], metric: str) -> tuple[list[Node], list[Node]]:
     return head, body
 
 
-def _table(session: Session, runs: list[Run], known: dict[str, Any], pick: bool) -> Node:
+def _table(session: Session, runs: Sequence[Run], known: dict[str, Any], pick: bool) -> Node:
     rows: list[list[Node]] = []
+    names = listings.results(session, [run.id or 0 for run in runs])
     for run in runs:
-        made = queries.outputs_of(session, run.id or 0)
-        name = next((artifact.name for artifact in made.values()), "")
+        name = names.get(run.id or 0, "")
         picked = run.id in known.get("picked", [])
         box = h("input", type="checkbox", on="pick", data={"run": run.id}, checked=picked, aria_label=say("Compare run {run}", run=run.id))
         reason = [h("div", (run.error or "").split("; ")[0][:160], class_="soft raw")] if run.error else []
@@ -103,11 +111,6 @@ def _table(session: Session, runs: list[Run], known: dict[str, Any], pick: bool)
             ]
         )
     return table([*([""] if pick else []), say("State"), say("Run"), say("When")], rows, class_="last-folds")
-
-
-def _matches(run: Run, words: str) -> bool:
-    text = f"{run.id} {run.stage} {run.stage.replace('_', ' ')} {run.tags}".lower()
-    return all(word in text for word in words.lower().split())
 
 
 def _flat(settings: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from sqlmodel import Session
 
 from app import charts
 from app.live import chart, more, points, whole
-from app.pages import Place, asked, asked_id, run_list, run_view, unless_seen
+from app.pages import Place, as_id, asked, asked_id, run_list, run_title, run_view, unless_seen
 from app.view import Tree, action, go, problem, view
 from app.wording import error, say
 from engine import dispatcher, library, submit
@@ -69,7 +69,7 @@ def _start(request: gr.Request) -> dict[str, Any]:
     return {
         "run": asked_id(request, "run"),
         "plan": asked_id(request, "plan"),
-        "compare": [int(part) for part in asked(request, "compare").split(",") if part.isdigit()],
+        "compare": list(dict.fromkeys(as_id(part) for part in asked(request, "compare").split(",") if part)),
         "metric": asked(request, "metric") or "loss",
         "filter": {name: asked(request, name) for name in ("status", "words")},
         "seen": {},
@@ -83,9 +83,11 @@ def _draw(place: Place, known: dict[str, Any], anew: bool) -> list[Any]:
             return _draw_run(place, session, known, anew)
         if known.get("compare"):
             runs = [run for id in known["compare"] if (run := session.get(Run, id))]
-            head, body = run_list.compared(runs, known["metric"])
-            chart = _overlay(session, runs, known["metric"]) if anew else gr.skip()
-            return [known, head, gr.update(visible=len(runs) > 1), chart, *[gr.skip()] * 4, body]
+            drawn, silent = _overlay(session, runs, known, anew)
+            if not anew:
+                return [*[gr.skip()] * 3, drawn, *[gr.skip()] * 5]
+            head, body = run_list.compared(runs, known["metric"], silent)
+            return [known, head, gr.update(visible=len(runs) > 1), drawn, *[gr.skip()] * 4, body]
         head = run_list.tree(session, known)
     refused = known.pop("refused", None)
     tree: Tree = [problem(refused), *head] if refused else head
@@ -131,9 +133,22 @@ def _chart(session: Session, known: dict[str, Any], name: str, anew: bool, main:
     return whole(charts.of_run(told.series, main), points(told), told.cursor)
 
 
-def _overlay(session: Session, runs: list[Run], metric: str) -> Any:
-    drawn = {f"{run.id}/{metric}": points(curves.read(session, run.id or 0, [metric])).get(metric, []) for run in runs}
-    return whole(charts.overlay([(run.id or 0, run.stage) for run in runs], metric), drawn, 0)
+def _overlay(session: Session, runs: list[Run], known: dict[str, Any], anew: bool) -> tuple[Any, list[int]]:
+    """One metric of several runs, whole or only what is new, and the runs that never recorded it.
+
+    Each run has its own cursor, so the payloads themselves are numbered."""
+    metric, cursors, sent = known["metric"], known.setdefault("cursors", {}), known.get("sent", 0)
+    ids = [run.id or 0 for run in runs]
+    told = {id: curves.read(session, id, [metric]) if anew else curves.after(session, id, cursors[id]) for id in ids}
+    cursors.update({id: one.cursor for id, one in told.items()})
+    drawn = {f"{id}/{metric}": points(one)[metric] for id, one in told.items() if metric in one.series}
+    if not anew and not drawn:
+        return gr.skip(), []
+    known["sent"] = sent + 1
+    if not anew:
+        return {"points": drawn, "after": sent, "cursor": sent + 1}, []
+    lines = charts.overlay([(run.id or 0, run_title(run)) for run in runs], metric)
+    return whole(lines, drawn, sent + 1), [id for id in ids if metric not in told[id].series]
 
 
 def _visible(seen: dict[str, Any], name: str, shown: bool) -> Any:

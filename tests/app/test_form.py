@@ -109,7 +109,8 @@ def refusal(**changed: object) -> tuple[dict[str, object], str]:
 def test_a_message_stands_beside_its_field() -> None:
     told, rest = refusal(count="0", shares="0.5, x")
     assert set(told) == {"count", "shares"}
-    assert "greater than or equal to 1" in str(told["count"])
+    assert "Must be at least 1 (given: 0)" in str(told["count"])
+    assert "Must be a number (given: x)" in str(told["shares"])
     assert rest == ""
 
 

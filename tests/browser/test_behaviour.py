@@ -54,6 +54,20 @@ def test_new_points_arrive_and_steps_that_go_back_replace_what_followed(page: Pa
     assert values[-2:] == [0.25, 0.75]
 
 
+def test_an_overlay_goes_on_while_its_runs_do(page: Page, going_on) -> None:
+    address, home = going_on
+    opened(page, f"{address}/runs?compare=3,{LIVE}")
+    page.wait_for_selector(".dj-chart .main-svg")
+    page.evaluate("Plotly.relayout(document.querySelector('.dj-chart'), {'xaxis.range': [10, 20]})")
+    record(home, range(90, 92), tokens_per_second=1)  # not what is drawn here
+    page.wait_for_timeout(2500)
+    last = f"document.querySelector('.dj-chart').data.find(t => t.name === '{LIVE} Fine-tune').x.at(-1)"
+    for step in (100, 101):  # one payload after the other
+        record(home, range(step, step + 1), loss=0.5)
+        page.wait_for_function(f"{last} === {step}")
+    assert page.evaluate("document.querySelector('.dj-chart').layout.xaxis.range") == [10, 20]
+
+
 def test_a_fold_stays_open_while_rows_arrive(page: Page, going_on) -> None:
     address, home = going_on
     opened(page, f"{address}/runs?run={LIVE}")

@@ -47,7 +47,22 @@ def test_invisible_characters_are_shown_by_their_code(page: Page, filled: str) -
 
 
 @pytest.mark.parametrize(
-    "path", ["/runs?run=99", "/runs?run=x", "/report?report=99", "/library?artifact=99", "/new?stage=finetun", "/new?from=99"]
+    "path",
+    [
+        "/runs?run=99",
+        "/runs?run=x",
+        "/report?report=99",
+        "/library?artifact=99",
+        "/new?stage=finetun",
+        "/new?from=99",
+        f"/runs?run={10**30}",
+        "/runs?run=%C2%B2",
+        f"/library?artifact={10**30}",
+        f"/report?report={10**30}",
+        f"/new?from={10**30}",
+        f"/runs?plan={10**30}",
+        f"/runs?compare={10**30},3",
+    ],
 )
 def test_a_link_to_what_is_not_there_says_so(page: Page, filled: str, path: str) -> None:
     opened(page, filled + path)
@@ -144,7 +159,12 @@ def test_filters_and_search_narrow_the_list(page: Page, filled: str) -> None:
 def test_two_runs_are_overlaid_with_what_differs(page: Page, filled: str) -> None:
     opened(page, filled + "/runs?compare=3,4")
     page.wait_for_selector(".dj-chart .main-svg")
-    assert page.evaluate("document.querySelector('.dj-chart').data.filter(t => t.name.includes('finetune')).length") == 2
+    assert page.evaluate("document.querySelector('.dj-chart').data.filter(t => t.name.includes('Fine-tune')).length") == 2
+
+
+def test_a_run_that_has_no_points_is_named_under_the_overlay(page: Page, filled: str) -> None:
+    opened(page, filled + "/runs?compare=3,5")
+    expect(page.get_by_text("No points yet: 5 Fine-tune")).to_be_visible()
 
 
 def test_settings_of_another_version_are_shown_raw(page: Page, filled: str) -> None:

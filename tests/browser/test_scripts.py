@@ -46,7 +46,7 @@ def test_tags_and_attributes_that_are_not_known_do_nothing(view: Page) -> None:
     assert view.locator(".dj").inner_text().split() == ["window.hacked", "=", "1x", "y"]
 
 
-ELSEWHERE = ["javascript:alert(1)", "//example.org", "/\\example.org", "data:text/html,x", " javascript:x", "vbscript:x"]
+ELSEWHERE = ["javascript:alert(1)", "//example.org", "/\\example.org", "data:text/html,x", " javascript:x", "vbscript:x", "/\t/example.org"]
 
 
 @pytest.mark.parametrize("address", ELSEWHERE)
@@ -75,14 +75,34 @@ def test_what_did_not_change_keeps_its_nodes_focus_and_folds(view: Page) -> None
 def test_hidden_characters_are_spelled_out_and_updated(view: Page) -> None:
     show(view, h("p", "a\u200bb\u202ec"))
     assert view.locator("p").inner_text() == "aU+200BbU+202Ec"
+    show(view, h("p", "tag\U000e0041ged"))
+    assert view.locator("p").inner_text() == "tagU+E0041ged"
     show(view, h("p", "plain"))
     assert view.locator("p").inner_text() == "plain"
+
+
+def test_no_picture_comes_from_elsewhere(view: Page) -> None:
+    show(view, [h("img", src="https://example.org/x.png"), h("img", src="/logo.svg")])
+    assert view.evaluate("[...document.querySelectorAll('.dj img')].map((i) => i.getAttribute('src'))") == [None, "/logo.svg"]
 
 
 def test_a_click_carries_its_data_and_a_second_press_is_ignored_for_a_while(view: Page) -> None:
     show(view, h("button", "go", on="start", data={"run": 3}))
     view.locator("button").dblclick()
     assert view.evaluate("window.acts") == [{"run": 3, "name": "start"}]
+
+
+def test_an_answer_frees_the_button_unless_it_is_switched_off(view: Page) -> None:
+    button = view.locator("button")
+    show(view, h("button", "next", on="step", data={"step": 1}))
+    button.click()
+    assert button.get_attribute("aria-busy") == "true"
+    show(view, h("button", "next", on="step", data={"step": 2}))
+    button.click()
+    assert view.evaluate("window.acts.map((a) => a.step)") == [1, 2]
+    show(view, h("button", "stop", on="step", data={"step": 3}, disabled=True))
+    view.wait_for_timeout(1700)
+    assert button.is_disabled()
 
 
 def test_bars_are_placed_by_numbers_alone(view: Page) -> None:

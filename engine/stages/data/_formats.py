@@ -4,12 +4,17 @@ Recognised: TRL's formats (text; prompt/completion; messages; preference, explic
 Alpaca (instruction/input/output) and ShareGPT (conversations of from/value). Plain strings become messages.
 """
 
+import hashlib
+import json
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import Any
+
+from engine.chat import prompt_key
 
 Row = dict[str, Any]
 ROLES = {"system": "system", "user": "user", "human": "user"} | dict.fromkeys(("assistant", "gpt", "bot", "model"), "assistant")
+LABELS = {"true": True, "1": True, "false": False, "0": False}
 
 
 class BadRow(ValueError):
@@ -27,116 +32,166 @@ def layout_format(layout: str) -> str:
 
 
 def convert(layout: str, row: Row) -> Row:
-    """One row in its format's layout; other columns are kept. Raises BadRow with the reason."""
+    """One row in its format's layout. Other columns are kept, but for a second prompt or conversation, since
+    those two names say how a stored row is read. Raises BadRow with the reason."""
     needs, _, make = LAYOUTS[layout]
     missing = sorted(needs - {name for name, value in row.items() if value is not None})
     if missing:
         raise BadRow(f"{' and '.join(missing)} is missing or empty")
-    rest = {name: value for name, value in row.items() if name not in needs | USED.get(layout, set()) and value is not None}
-    return make(row) | rest
+    used = needs | USED.get(layout, set()) | {"prompt", "messages"}
+    return make(row) | {name: value for name, value in row.items() if name not in used and value is not None}
 
 
-def conversation(value: Any, what: str) -> list[Row]:
-    """Messages from a list of role/content or from/value turns, or one user turn from a string."""
-    if isinstance(value, str):
-        return [{"role": "user", "content": _text(value, what)}]
+def identity(layout: str, row: Row) -> str:
+    """What two stored rows share when one is a duplicate of the other."""
+    held = [row[name] for name in FIELDS[layout_format(layout)]]
+    return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()
+
+
+def prompt_of(row: Row) -> str:
+    """What a stored row asks, as one key: its messages before the first answer, or its text."""
+    if "messages" in row:
+        first = next((i for i, turn in enumerate(row["messages"]) if turn["role"] == "assistant"), len(row["messages"]))
+        return prompt_key(row["messages"][:first])
+    return prompt_key(row["prompt"]) if "prompt" in row else str(row["text"])
+
+
+def _turns(value: Any, what: str) -> list[Row]:
+    """Messages from a list of role/content or from/value turns; a system message only first, the others alternating."""
     if not isinstance(value, list) or not value:
-        raise BadRow(f"{what} is not a text and not a list of messages")
-    return [_message(turn, what) for turn in value]
+        raise BadRow(f"{what} is not a list of messages")
+    turns = [_message(turn, what) for turn in value]
+    if any(turn["role"] == "system" for turn in turns[1:]):
+        raise BadRow(f"{what} has a system message that is not the first")
+    for one, two in pairwise(turns):
+        if one["role"] == two["role"]:
+            raise BadRow(f"two {one['role']} messages follow each other")
+    return turns
 
 
 def _message(turn: Any, what: str) -> Row:
     if not isinstance(turn, dict):
         raise BadRow(f"{what} holds a {type(turn).__name__} where a message should be")
-    role, content = turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))
-    if role not in ROLES:
-        raise BadRow(f"{what} has the role {role!r}; known are system, user and assistant")
-    return {"role": ROLES[role], "content": _text(content, f"the {ROLES[role]} message")}
-
-
-def _answer(value: Any, what: str) -> list[Row]:
-    if isinstance(value, str):
-        return [{"role": "assistant", "content": _text(value, what)}]
-    turns = conversation(value, what)
-    if turns[-1]["role"] != "assistant":
-        raise BadRow(f"{what} does not end with the assistant")
-    return turns
+    said = turn.get("role") or turn.get("from")
+    role = ROLES.get(said) if isinstance(said, str) else None
+    if role is None:
+        raise BadRow(f"{what} has the role {str(said)[:40]!r}; known are system, user and assistant")
+    content = turn["content"] if turn.get("content") is not None else turn.get("value")
+    return {"role": role, "content": _text(content, f"the {role} message")}
 
 
 def _text(value: Any, what: str) -> str:
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise BadRow(f"{what} is empty")
     if not isinstance(value, str):
         raise BadRow(f"{what} is a {type(value).__name__}, not a text")
-    if not value.strip():
-        raise BadRow(f"{what} is empty")
+    if any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise BadRow(f"{what} is not UTF-8 text")
     return value
 
 
-def _turns_make_sense(messages: list[Row]) -> list[Row]:
-    turns = messages[1:] if messages[0]["role"] == "system" else messages
-    if not any(turn["role"] == "assistant" for turn in turns):
-        raise BadRow("no assistant message to learn from")
-    if not turns or turns[0]["role"] != "user":
-        raise BadRow("the first message after the system message is not the user's")
-    for one, two in pairwise(turns):
-        if one["role"] == two["role"]:
-            raise BadRow(f"two {one['role']} messages follow each other")
-    return messages
+def _ask(value: Any) -> list[Row]:
+    """A prompt: a text, or messages that begin and end with the user."""
+    turns = _turns(value, "prompt") if isinstance(value, list) else [{"role": "user", "content": _text(value, "prompt")}]
+    if turns[-1]["role"] != "user":
+        raise BadRow("prompt does not end with the user")
+    return _begins_with_user(turns)
 
 
-def _messages(row: Row) -> Row:
-    return {"messages": _turns_make_sense(conversation(row["messages"], "messages"))}
+def _answer(value: Any, what: str, prompt: list[Row]) -> list[Row]:
+    """An answer: a text, or messages that end with the assistant. Some data sets repeat the prompt in it."""
+    turns = _turns(value, what) if isinstance(value, list) else [{"role": "assistant", "content": _text(value, what)}]
+    if turns[-1]["role"] != "assistant":
+        raise BadRow(f"{what} does not end with the assistant")
+    turns = turns[len(prompt) :] if turns[: len(prompt)] == prompt else turns
+    if turns[0]["role"] != "assistant":
+        raise BadRow(f"{what} does not begin with the assistant")
+    return turns
 
 
-def _sharegpt(row: Row) -> Row:
-    return {"messages": _turns_make_sense(conversation(row["conversations"], "conversations"))}
+def _begins_with_user(turns: list[Row]) -> list[Row]:
+    first = next((turn for turn in turns if turn["role"] != "system"), None)
+    if first is None or first["role"] != "user":
+        raise BadRow("the first message, or the first after the system message, is not the user's")
+    return turns
+
+
+def _conversation(column: str) -> Callable[[Row], Row]:
+    def make(row: Row) -> Row:
+        turns = _turns(row[column], column)
+        if not any(turn["role"] == "assistant" for turn in turns):
+            raise BadRow("no assistant message to learn from")
+        return {"messages": _begins_with_user(turns)}
+
+    return make
 
 
 def _pair(row: Row) -> Row:
-    return {"messages": _turns_make_sense(conversation(row["prompt"], "prompt") + _answer(row["completion"], "completion"))}
+    prompt = _ask(row["prompt"])
+    return {"messages": prompt + _answer(row["completion"], "completion", prompt)}
 
 
 def _alpaca(row: Row) -> Row:
-    extra = row.get("input")
-    ask = _text(row["instruction"], "instruction") + (f"\n\n{extra}" if isinstance(extra, str) and extra.strip() else "")
-    system = row.get("system")
-    start = [{"role": "system", "content": system}] if isinstance(system, str) and system.strip() else []
+    extra, system = row.get("input"), row.get("system")
+    ask = _text(row["instruction"], "instruction") + (f"\n\n{_text(extra, 'input')}" if extra and str(extra).strip() else "")
+    start = [{"role": "system", "content": _text(system, "system")}] if system and str(system).strip() else []
     return {"messages": [*start, {"role": "user", "content": ask}, {"role": "assistant", "content": _text(row["output"], "output")}]}
 
 
 def _preference(row: Row) -> Row:
-    chosen, rejected = _answer(row["chosen"], "chosen"), _answer(row["rejected"], "rejected")
-    if "prompt" in row and row["prompt"] is not None:
-        prompt = conversation(row["prompt"], "prompt")
-    else:  # implicit: the shared beginning of both is the prompt
-        shared = next((i for i, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b), min(len(chosen), len(rejected)))
-        prompt, chosen, rejected = chosen[:shared], chosen[shared:], rejected[shared:]
-        if not prompt:
-            raise BadRow("chosen and rejected share no beginning, so there is no prompt")
-    if chosen == rejected or not chosen or not rejected:
+    prompt, chosen, rejected = row.get("prompt"), row["chosen"], row["rejected"]
+    if prompt is None:
+        prompt, chosen, rejected = _shared_beginning(chosen, rejected)
+    prompt = _ask(prompt)
+    chosen, rejected = _answer(chosen, "chosen", prompt), _answer(rejected, "rejected", prompt)
+    if chosen == rejected:
         raise BadRow("chosen and rejected are the same")
     return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
 
 
+def _shared_beginning(chosen: Any, rejected: Any) -> tuple[Any, Any, Any]:
+    """Without a prompt, what both begin with is it: whole words of two texts, whole messages of two conversations."""
+    if chosen == rejected:
+        raise BadRow("chosen and rejected are the same")
+    texts = isinstance(chosen, str) and isinstance(rejected, str)
+    if not texts:
+        chosen, rejected = _turns(chosen, "chosen"), _turns(rejected, "rejected")
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(chosen, rejected, strict=False)))
+    if texts:
+        same = chosen.rfind(" ", 0, same) + 1
+    shared, chosen, rejected = (part.strip() if texts else part for part in (chosen[:same], chosen[same:], rejected[same:]))
+    if not shared:
+        raise BadRow("chosen and rejected share no beginning, so there is no prompt")
+    if not chosen or not rejected:
+        raise BadRow("chosen or rejected is all prompt: the other begins with it")
+    return shared, chosen, rejected
+
+
 def _unpaired(row: Row) -> Row:
-    if not isinstance(row["label"], bool):
-        raise BadRow(f"label is {row['label']!r}, not true or false")
-    return {"prompt": conversation(row["prompt"], "prompt"), "completion": _answer(row["completion"], "completion"), "label": row["label"]}
-
-
-def _prompt(row: Row) -> Row:
-    return {"prompt": conversation(row["prompt"], "prompt")}
+    label = LABELS.get(str(row["label"]).strip().lower())
+    if label is None:
+        raise BadRow(f"label is {str(row['label'])[:40]!r}, not true or false")
+    prompt = _ask(row["prompt"])
+    return {"prompt": prompt, "completion": _answer(row["completion"], "completion", prompt), "label": label}
 
 
 # Layouts by name: the columns that make it, the format it is stored in, and how. The first that fits is taken.
 LAYOUTS: dict[str, tuple[set[str], str, Callable[[Row], Row]]] = {
-    "messages": ({"messages"}, "messages", _messages),
-    "sharegpt": ({"conversations"}, "messages", _sharegpt),
     "preference": ({"prompt", "chosen", "rejected"}, "preference", _preference),
     "preference (implicit prompt)": ({"chosen", "rejected"}, "preference", _preference),
+    "messages": ({"messages"}, "messages", _conversation("messages")),
+    "sharegpt": ({"conversations"}, "messages", _conversation("conversations")),
     "unpaired": ({"prompt", "completion", "label"}, "unpaired", _unpaired),
     "prompt/completion": ({"prompt", "completion"}, "messages", _pair),
     "alpaca": ({"instruction", "output"}, "messages", _alpaca),
-    "prompts": ({"prompt"}, "prompts", _prompt),
+    "prompts": ({"prompt"}, "prompts", lambda row: {"prompt": _ask(row["prompt"])}),
     "text": ({"text"}, "text", lambda row: {"text": _text(row["text"], "text")}),
 }
 USED = {"alpaca": {"input", "system"}}  # optional columns a layout takes up
+FIELDS = {
+    "messages": ("messages",),
+    "preference": ("prompt", "chosen", "rejected"),
+    "unpaired": ("prompt", "completion", "label"),
+    "prompts": ("prompt",),
+    "text": ("text",),
+}

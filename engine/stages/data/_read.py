@@ -1,17 +1,20 @@
-"""Rows of a file with their line numbers; a line that cannot be read comes as the reason why."""
+"""Rows of a file with their line numbers, read as they are asked for; a line that cannot be read comes as the reason why."""
 
 import csv
 import json
+import re
 import sys
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from engine.errors import UserError
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".txt")
 Line = tuple[int, dict[str, Any] | str]  # line or row number from 1; a row, or why there is none
+CHUNK = 1 << 20
+BETWEEN = re.compile(r"[\s,]*")
 
 
 def read(path: Path) -> Iterator[Line]:
@@ -24,11 +27,6 @@ def read(path: Path) -> Iterator[Line]:
     return reader(path)
 
 
-def first_rows(path: Path, count: int = 200) -> list[dict[str, Any]]:
-    """The first readable rows, for a preview and for recognising the layout."""
-    return [row for _, row in islice(read(path), count) if isinstance(row, dict)]
-
-
 def _jsonl(path: Path) -> Iterator[Line]:
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
@@ -38,24 +36,62 @@ def _jsonl(path: Path) -> Iterator[Line]:
 
 def _parsed(line: bytes) -> dict[str, Any] | str:
     try:
-        row = json.loads(line.decode("utf-8-sig"))
+        return _object(json.loads(line.decode("utf-8-sig")))
     except UnicodeDecodeError:
         return "not UTF-8 text"
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return f"not JSON: {error}"
-    return row if isinstance(row, dict) else f"a JSON {type(row).__name__}, not an object"
+
+
+def _object(held: Any) -> dict[str, Any] | str:
+    return held if isinstance(held, dict) else f"a JSON {type(held).__name__}, not an object"
 
 
 def _json(path: Path) -> Iterator[Line]:
-    try:
-        held = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
-        raise UserError("{name} is not JSON: {why}", field="source", name=path.name, why=error) from None
-    if isinstance(held, dict):  # {"data": [...]} and the like: the one list of objects in it
-        lists = [value for value in held.values() if isinstance(value, list) and value and isinstance(value[0], dict)]
-        held = lists[0] if len(lists) == 1 and "messages" not in held else [held]
-    for number, row in enumerate(held, 1):
-        yield number, row if isinstance(row, dict) else f"a JSON {type(row).__name__}, not an object"
+    """The objects of a list; of {"data": [...]} and the like, of the one list in it; or, misnamed, JSON lines."""
+    with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
+        start = file.read(CHUNK).lstrip()
+        first, _, rest = start.partition("\n")
+        if not start:
+            return
+        if start.startswith("{") and rest.lstrip().startswith("{") and isinstance(_parsed(first.encode(errors="replace")), dict):
+            yield from _jsonl(path)
+            return
+        file.seek(0)
+        number = 0
+        try:
+            for number, held in enumerate(_items(file) if start.startswith("[") else _whole(file), 1):
+                yield number, _object(held)
+        except (ValueError, RecursionError) as error:
+            message = "{name} is not JSON after its row {number}: {why}"
+            raise UserError(message, field="source", name=path.name, number=number, why=error) from None
+
+
+def _items(file: TextIO) -> Iterator[Any]:
+    """The items of a JSON list, one by one: a preview must not read a file of gigabytes."""
+    decoder = json.JSONDecoder()
+    text = file.read(CHUNK)
+    place = text.index("[") + 1
+    while True:
+        place = BETWEEN.match(text, place).end()  # type: ignore[union-attr]
+        if text[place : place + 1] == "]":
+            return
+        try:
+            item, place = decoder.raw_decode(text, place)
+            yield item
+        except ValueError as error:
+            more = file.read(max(CHUNK, len(text) - place))  # the item may go on; doubling keeps a long one cheap
+            if not more:
+                raise ValueError(getattr(error, "msg", error)) from None
+            text, place = text[place:] + more, 0
+
+
+def _whole(file: TextIO) -> list[Any]:
+    held = json.load(file)
+    if not isinstance(held, dict):
+        return [held]
+    lists = [value for value in held.values() if isinstance(value, list) and value and isinstance(value[0], dict)]
+    return lists[0] if len(lists) == 1 and not {"messages", "conversations", "prompt"} & set(held) else [held]
 
 
 def _csv(path: Path) -> Iterator[Line]:
@@ -63,40 +99,53 @@ def _csv(path: Path) -> Iterator[Line]:
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         rows = csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
         header = next(rows, [])
+        twice = sorted({name for name in header if header.count(name) > 1})
+        if twice or _is_broken(header):
+            message = "{name} has a header that cannot be used: {why}. Give each column one name, in UTF-8"
+            why = f"{', '.join(twice)} stands in it twice" if twice else "it is not UTF-8 text"
+            raise UserError(message, field="source", name=path.name, why=why)
+        began = rows.line_num + 1
         for cells in rows:
+            number, began = began, rows.line_num + 1  # a row may have many lines: name its first
             if not cells:
                 continue
             if len(cells) != len(header):
-                yield rows.line_num, f"{len(cells)} fields where the header has {len(header)}"
-            elif any("\udc80" <= c <= "\udcff" for cell in cells for c in cell):
-                yield rows.line_num, "not UTF-8 text"
+                yield number, f"{len(cells)} fields where the header has {len(header)}"
+            elif _is_broken(cells):
+                yield number, "not UTF-8 text"
             else:
-                yield rows.line_num, {name: _cell(cell) for name, cell in zip(header, cells, strict=True)}
+                yield number, {name: _cell(cell) for name, cell in zip(header, cells, strict=True)}
+
+
+def _is_broken(texts: list[str]) -> bool:
+    return any("\udc80" <= letter <= "\udcff" for text in texts for letter in text)
 
 
 def _cell(text: str) -> Any:
-    """A CSV cell: lists of messages are written as JSON, labels as true and false; an empty one is missing."""
-    if text[:1] in "[{" and text:
+    """A CSV cell: a list of messages is written as JSON, anything else is text; an empty one is missing."""
+    if text.startswith("[") and text.endswith("]"):
         try:
-            return json.loads(text)
-        except ValueError:
+            held = json.loads(text)
+        except (ValueError, RecursionError):
             return text
-    return {"true": True, "false": False, "": None}.get(text.lower(), text)
+        if held and all(isinstance(turn, dict) and {"role", "from"} & set(turn) for turn in held):
+            return held
+    return text or None
 
 
 def _parquet(path: Path) -> Iterator[Line]:
-    from pyarrow import ArrowInvalid
+    from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile
 
-    try:
-        file = ParquetFile(path)
-    except ArrowInvalid as error:
-        raise UserError("{name} is not a Parquet file: {why}", field="source", name=path.name, why=error) from None
     number = 0
-    for batch in file.iter_batches(batch_size=1000):
-        for row in batch.to_pylist():
-            number += 1
-            yield number, row
+    try:
+        for batch in ParquetFile(path).iter_batches(batch_size=200):
+            for row in batch.to_pylist():
+                number += 1
+                yield number, row
+    except (ArrowException, OSError) as error:
+        message = "{name} cannot be read as Parquet after its row {number}: {why}"
+        raise UserError(message, field="source", name=path.name, number=number, why=error) from None
 
 
 def _txt(path: Path) -> Iterator[Line]:
@@ -104,11 +153,11 @@ def _txt(path: Path) -> Iterator[Line]:
     paragraph: list[str] = []
     began = 1
     with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
-        for number, line in enumerate([*file, ""], 1):
+        for number, line in enumerate(chain(file, [""]), 1):
             if line.strip():
                 began = began if paragraph else number
                 paragraph.append(line)
             elif paragraph:
                 text = "".join(paragraph).strip()
-                yield began, "not UTF-8 text" if any("\udc80" <= c <= "\udcff" for c in text) else {"text": text}
+                yield began, "not UTF-8 text" if _is_broken([text]) else {"text": text}
                 paragraph = []

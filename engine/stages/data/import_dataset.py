@@ -8,23 +8,27 @@ there when the dataset grows.
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Iterator, Mapping
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator
 
-from engine.chat import Chat, prompt_key
+from engine.chat import Chat
 from engine.errors import UserError
 from engine.hub import require_hub
 from engine.stage import Group, Input, Kind, Model, Preview, PreviewRow, Stage
-from engine.stages.data._formats import LAYOUTS, BadRow, Row, convert, layout_format, recognise
-from engine.stages.data._read import SUFFIXES, Line, first_rows, read
+from engine.stages.data._formats import LAYOUTS, BadRow, Row, convert, identity, layout_format, prompt_of, recognise
+from engine.stages.data._read import SUFFIXES, Line, read
 
 if TYPE_CHECKING:
     from engine.work import Work
 
 PREVIEWED, LISTED = 5, 20
+HEAD = 200  # rows that say what the columns are
 
 
 class Columns(Group):
@@ -40,10 +44,11 @@ class Columns(Group):
     rejected: str = Field("", title="Rejected column", description="The worse answer of a pair.")
     label: str = Field("", title="Label column", description="True for a good answer, false for a bad one.")
     text: str = Field("", title="Text column", description="Plain text to continue.")
+    answer: str = Field("", title="Reference column", description="The right answer to a prompt, for scoring; never trained on.")
 
     def wanted(self) -> dict[str, str]:
         """The column to read each field from, where the person named one."""
-        names = ("prompt", "completion", "messages", "chosen", "rejected", "label", "text")
+        names = ("prompt", "completion", "messages", "chosen", "rejected", "label", "text", "answer")
         return {name: column for name in names if (column := getattr(self, name).strip())}
 
 
@@ -56,7 +61,7 @@ class ImportDataset(Stage):
 
     source: str = Field(
         title="File or hub id",
-        description="A JSONL, JSON, CSV, Parquet or text file, or a hub id such as org/name.",
+        description="A JSONL, JSON, CSV, Parquet or text file (each paragraph a row), or a hub id such as org/name.",
         json_schema_extra={"upload": list(SUFFIXES)},
     )
     split: str = Field("train", title="Hub split", description="Which split of a hub dataset.")
@@ -71,7 +76,12 @@ class ImportDataset(Stage):
     def _path_is_whole(cls, source: str) -> str:
         """The run works in a folder of its own, so a path must not depend on where we stand."""
         source = source.strip()
-        return source if not source or _is_hub_id(source) else str(Path(source).expanduser().absolute())
+        if not source or _is_hub_id(source):
+            return source
+        try:
+            return str(Path(source).expanduser().absolute())
+        except RuntimeError:  # ~somebody who has no home here
+            return str(Path(source).absolute())
 
     def result_name(self, inputs: Mapping[int, Input]) -> str:
         """The file's name."""
@@ -81,69 +91,68 @@ class ImportDataset(Stage):
         """The file is there, can be read and says what its rows are."""
         if not self.source:
             raise UserError("there is no file yet: choose one, or type a path or a hub id", field="source")
-        path = self._path()
+        path = self._file()
         if path is None:
             return
-        if not path.exists():
-            raise UserError("there is no file {path}: check the path", field="source", path=path)
-        if path.is_dir():
-            raise UserError("{path} is a folder: name one file in it", field="source", path=path)
-        try:
-            rows = first_rows(path)
-        except PermissionError:
-            raise UserError("{path} may not be read by this user: change its permissions", field="source", path=path) from None
-        if rows:
-            self._layout(set().union(*rows))
+        head = list(islice(read(path), HEAD))
+        if not head:
+            raise UserError("{path} has no rows: choose another file", field="source", path=path)
+        if columns := _columns(head):
+            self._layout(columns)
 
     def preview(self, inputs: Mapping[int, Input]) -> Preview | None:
         """The first rows, rendered by the chosen model if there is one."""
-        path = self._path()
-        if path is None or not path.is_file():
-            return None
-        rows = first_rows(path)
-        columns = tuple(sorted(set().union(*rows))) if rows else ()
         try:
-            layout = self._layout(set(columns))
+            path = self._file() if self.source else None
+            head = list(islice(read(path), HEAD)) if path else []
+        except UserError:  # `check` says it, beside the field
+            return None
+        if path is None or not head:
+            return None
+        columns = _columns(head)
+        try:
+            layout = self._layout(columns)
         except UserError as error:
-            return Preview(str(error), columns=columns)
+            return Preview(str(error), columns=tuple(sorted(columns)))
         chat = Chat.open(inputs[self.preview_with].folder) if self.preview_with else None
-        shown = tuple(_shown(self._renamed(row), layout, chat) for row in rows[:PREVIEWED])
-        return Preview(f"{path.name}: read as {layout}, stored as {layout_format(layout)}", shown, columns=columns)
+        shown = tuple(_shown(row if isinstance(row, str) else self._renamed(row), number, layout, chat) for number, row in head[:PREVIEWED])
+        paragraphs = ("Each paragraph of the file is a row: blank lines stand between them.",) if path.suffix.lower() == ".txt" else ()
+        title = f"{path.name}: read as {layout}, stored as {layout_format(layout)}"
+        return Preview(title, shown, notes=paragraphs, columns=tuple(sorted(columns)))
 
     def run(self, work: "Work") -> None:
         """Read, check, deduplicate, split, write."""
-        lines, where = self._lines(work)
-        layout = ""
+        lines, source = self._lines(work)
+        head = list(islice(lines, HEAD))
+        columns = _columns(head)
+        layout = self._layout(columns) if columns else ""
         kept: dict[str, Row] = {}
         rejected: list[dict[str, Any]] = []
-        read_rows = duplicates = 0
-        columns: set[str] = set()
-        for number, row in lines:
-            read_rows += 1
-            if isinstance(row, dict):
-                columns |= set(row)
-                layout = layout or self._layout(set(row))
-                try:
-                    good = convert(layout, self._renamed(row))
-                except BadRow as reason:
-                    rejected.append({"line": number, "reason": str(reason), "row": row})
-                    continue
-                identity = _identity(good)
-                duplicates += identity in kept
-                kept.setdefault(identity, good)
-            else:
+        count = duplicates = 0
+        for count, (number, row) in enumerate(chain(head, lines), 1):
+            if count % 5000 == 0:
+                work.say(f"{count:,} rows read")
+            if isinstance(row, str):
                 rejected.append({"line": number, "reason": row, "row": None})
-            if read_rows % 5000 == 0:
-                work.say(f"{read_rows:,} rows read")
-        self._report_rejected(work, rejected, read_rows)
-        if not kept:
-            raise UserError("{where} has no rows: choose another file", field="source", where=where)
-        self._write(work, list(kept.values()), layout, columns, where, rejected, duplicates)
+                continue
+            columns |= set(row)
+            layout = layout or self._layout(columns)
+            try:
+                good = convert(layout, self._renamed(row))
+            except BadRow as reason:
+                rejected.append({"line": number, "reason": str(reason), "row": row})
+                continue
+            same = identity(layout, good)
+            duplicates += same in kept
+            kept.setdefault(same, good)
+        if not count:
+            raise UserError("{source} has no rows: choose another file", field="source", source=source["source"])
+        self._report_rejected(work, rejected, count)
+        told = source | {"columns": sorted(columns), "recognised_as": layout, "rejected": len(rejected), "duplicates": duplicates}
+        self._write(work, list(kept.values()), rejected, told)
 
-    def _write(
-        self, work: "Work", rows: list[Row], layout: str, columns: set[str], where: str, rejected: list[dict[str, Any]], duplicates: int
-    ) -> None:
-        apart = [_is_heldout(_prompt_of(row), self.heldout, self.seed) for row in rows]
+    def _write(self, work: "Work", rows: list[Row], rejected: list[dict[str, Any]], told: dict[str, Any]) -> None:
+        apart = [_is_heldout(prompt_of(row), self.heldout, self.seed) for row in rows]
         if all(apart):
             raise UserError("all {n} rows fell into the held-out share: lower it", field="heldout", n=len(rows))
         folder = work.output("dataset")
@@ -151,44 +160,60 @@ class ImportDataset(Stage):
         write_rows(folder / "heldout.jsonl", [row for row, out in zip(rows, apart, strict=True) if out])
         if rejected:
             write_rows(folder / "rejected.jsonl", rejected)
-        told = {
-            "format": layout_format(layout), "recognised_as": layout, "rows": len(rows) - sum(apart), "heldout": sum(apart),
-            "rejected": len(rejected), "duplicates": duplicates, "columns": sorted(columns), "source": where, "seed": self.seed,
-        }  # fmt: skip
-        (folder / "card.json").write_text(json.dumps(told, indent=1, ensure_ascii=False))
+        train, held = len(rows) - sum(apart), sum(apart)
+        layout = told["recognised_as"]
+        told = {"format": layout_format(layout), "rows": train, "heldout": held, "heldout_share": self.heldout, "seed": self.seed} | told
+        (folder / "card.json").write_text(json.dumps(told, indent=1, ensure_ascii=False), encoding="utf-8", errors="backslashreplace")
         work.describe("dataset", **told)
-        work.say(
-            f"{told['rows']:,} rows and {told['heldout']:,} held out, read as {layout}; "
-            f"{duplicates:,} duplicates and {len(rejected):,} bad rows left out"
-        )
+        left_out = f"{told['duplicates']:,} duplicates and {len(rejected):,} bad rows left out"
+        work.say(f"{train:,} rows and {held:,} held out, read as {layout}; {left_out}")
+        if self.heldout and not held:
+            work.warn("no prompt fell into the held-out share: with so few rows, try another seed or a larger share")
 
     def _report_rejected(self, work: "Work", rejected: list[dict[str, Any]], rows: int) -> None:
         for bad in rejected[:LISTED]:
             work.warn(f"line {bad['line']}: {bad['reason']}", line=bad["line"])
         if len(rejected) > LISTED:
             work.warn(f"and {len(rejected) - LISTED:,} more bad rows: see rejected.jsonl in the dataset's folder")
-        if len(rejected) > self.max_rejected * rows:
+        if len(rejected) == rows or len(rejected) > self.max_rejected * rows:
             raise UserError(
-                "{bad} of {rows} rows cannot be used, more than {share}: {reasons}. Mend them, map the columns, or allow more",
+                "{bad} of {rows} rows cannot be used, and {share} may be bad: {reasons}. Mend them, map the columns, or allow more",
                 field="max_rejected", bad=len(rejected), rows=rows, share=f"{self.max_rejected:.0%}",
                 reasons="; ".join(f"line {bad['line']}: {bad['reason']}" for bad in rejected[:3]),
             )  # fmt: skip
 
-    def _lines(self, work: "Work") -> tuple[Iterator[Line], str]:
-        path = self._path()
+    def _lines(self, work: "Work") -> tuple[Iterator[Line], dict[str, Any]]:
+        """The rows, and what the card says about where they came from."""
+        path = self._file()
         if path is not None:
             work.say(f"reading {path}")
-            return read(path), f"{path.name} (sha256 {_sha256(path)[:16]})"
+            return read(path), {"source": path.name, "sha256": _sha256(path)}
         require_hub()
         from datasets import load_dataset
+        from datasets.exceptions import DatasetsError
 
         work.say(f"asking the hub for {self.source}")
-        rows = load_dataset(self.source, split=self.split)
-        return ((number, dict(row)) for number, row in enumerate(rows, 1)), f"{self.source} ({self.split}) from the hub"
+        try:
+            rows = load_dataset(self.source, split=self.split)
+        except (DatasetsError, FileNotFoundError, ConnectionError, ValueError) as error:  # no such data set or split; or gated
+            why, message = " ".join(str(error).split())[:300], "the hub does not give {source}, split {split}: {why}"
+            raise UserError(message, field="source", source=self.source, split=self.split, why=why) from None
+        return ((number, dict(row)) for number, row in enumerate(rows, 1)), {"source": self.source, "split": self.split}
 
-    def _path(self) -> Path | None:
-        """The file meant, or None if it is a hub id."""
-        return None if _is_hub_id(self.source) else Path(self.source)
+    def _file(self) -> Path | None:
+        """The file meant, or None if it is a hub id. Raises UserError if it is not there or cannot be read."""
+        if _is_hub_id(self.source):
+            return None
+        path = Path(self.source)
+        try:
+            path.stat()
+        except (OSError, ValueError):  # ValueError: a name with a null byte
+            raise UserError("there is no file {path}: check the path", field="source", path=str(path)[:200]) from None
+        if path.is_dir():
+            raise UserError("{path} is a folder: name one file in it", field="source", path=path)
+        if not os.access(path, os.R_OK):
+            raise UserError("{path} may not be read by this user: change its permissions", field="source", path=path)
+        return path
 
     def _layout(self, columns: set[str]) -> str:
         wanted = self.columns.wanted()
@@ -217,45 +242,52 @@ class ImportDataset(Stage):
 
 
 def _is_hub_id(source: str) -> bool:
-    """One slash, no extension that is read here, and no such file."""
-    path = Path(source)
-    return source.count("/") == 1 and source[0] not in "/.~" and path.suffix.lower() not in SUFFIXES and not path.exists()
+    """org/name, unless there is such a file or it ends like one: in .csv, not in .5 as names with a version do."""
+    named = re.fullmatch(r"[\w-][\w.-]{0,95}/[\w.-]{1,96}", source) and not re.fullmatch(r"\.[A-Za-z]\w{1,6}", Path(source).suffix)
+    return bool(named) and not Path(source).exists()
+
+
+def _columns(head: list[Line]) -> set[str]:
+    return set().union(*(row for _, row in head if isinstance(row, dict)))
 
 
 def write_rows(path: Path, rows: list[Row]) -> None:
-    """One JSON object a line."""
-    with path.open("w", encoding="utf-8") as file:
+    """One JSON object a line; half a surrogate pair, which UTF-8 cannot hold, as JSON's own escape."""
+    with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
         file.writelines(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
 
 
-def _shown(row: Row, layout: str, chat: Chat | None) -> PreviewRow:
+def _shown(row: Row | str, number: int, layout: str, chat: Chat | None) -> PreviewRow:
     try:
+        if isinstance(row, str):
+            raise BadRow(row)
         good = convert(layout, row)
-    except BadRow as reason:
-        return PreviewRow((), problem=str(reason))
-    turns = good.get("messages") or [*good.get("prompt", []), *good.get("chosen", []), *good.get("completion", [])]
-    if not turns:
-        encoded = chat.encode_text(good["text"]) if chat else None
-        return PreviewRow(encoded.pieces(), len(encoded.ids)) if encoded else PreviewRow(((good["text"], True),))
-    if chat is None:
-        return PreviewRow(tuple((f"{turn['role']}: {turn['content']}\n", turn["role"] == "assistant") for turn in turns))
-    if "prompt" in good and len(turns) == len(good["prompt"]):
-        return PreviewRow(((chat.render(turns, ask=True), False),), len(chat.prompt_ids(turns)))
-    encoded = chat.encode(turns)
+        return _as_read(good, layout_format(layout), chat) if chat else _as_told(good, layout_format(layout))
+    except (BadRow, UserError) as reason:
+        return PreviewRow((), problem=f"line {number}: {reason}")
+
+
+def _as_told(row: Row, format: str) -> PreviewRow:
+    """Roles and text, where there is no model to say how it reads them."""
+    if format == "text":
+        return PreviewRow(((row["text"], True),))
+    pieces = [(f"{turn['role']}: {turn['content']}\n", turn["role"] == "assistant") for turn in _said(row, format)]
+    worse = row["rejected"] if format == "preference" else []
+    return PreviewRow((*pieces, *((f"rejected: {turn['content']}\n", False) for turn in worse)))
+
+
+def _as_read(row: Row, format: str, chat: Chat) -> PreviewRow:
+    """The tokens this model reads, and which of them it would learn from."""
+    if format == "prompts":
+        return PreviewRow(((chat.render(row["prompt"], ask=True), False),), len(chat.prompt_ids(row["prompt"])))
+    encoded = chat.encode_text(row["text"]) if format == "text" else chat.encode(_said(row, format))
     return PreviewRow(encoded.pieces(), len(encoded.ids))
 
 
-def _prompt_of(row: Row) -> str:
-    """What the split goes by: the messages before the first answer, or the text."""
-    if "messages" in row:
-        first = next((i for i, turn in enumerate(row["messages"]) if turn["role"] == "assistant"), len(row["messages"]))
-        return prompt_key(row["messages"][:first])
-    return prompt_key(row["prompt"]) if "prompt" in row else str(row["text"])
-
-
-def _identity(row: Row) -> str:
-    fields = ("messages", "prompt", "chosen", "rejected", "completion", "label", "text")
-    return hashlib.sha256(json.dumps([row.get(name) for name in fields], sort_keys=True).encode()).hexdigest()
+def _said(row: Row, format: str) -> list[Row]:
+    """A row as one conversation; of a pair, the better one."""
+    names = {"messages": ("messages",), "prompts": ("prompt",), "preference": ("prompt", "chosen"), "unpaired": ("prompt", "completion")}
+    return [turn for name in names[format] for turn in row[name]]
 
 
 def _is_heldout(prompt: str, share: float, seed: int) -> bool:
