@@ -147,14 +147,13 @@ def changed(before: str, after: str) -> tuple[Node, ...]:
 
 
 def _sentence(session: Session, run: Run) -> str:
+    """From the held-out loss where there is one: the loss of single batches says little."""
     told = curves.read(session, run.id or 0, ["loss", "eval_loss"], points=100).series
-    words = {"loss": say("Loss"), "eval_loss": say("held-out loss")}
-    spans = []
-    for name, word in words.items():
+    for name, word in (("eval_loss", say("Held-out loss")), ("loss", say("Loss"))):
         known = [value for _, value in told.get(name, []) if value is not None]
         if known:
-            spans.append(f"{word} {known[0]:.3g} → {known[-1]:.3g}")
-    return ", ".join(spans) + "." if spans else ""
+            return f"{word} {known[0]:.3g} → {known[-1]:.3g}."
+    return ""
 
 
 def _pages(session: Session, run: Run, known: dict[str, Any]) -> list[Node]:
