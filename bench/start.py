@@ -109,7 +109,7 @@ def first_step(place: Path, model: Path, data: Path, warm: bool) -> float:
         time.sleep(0.02)
     ended.set()
     loop.join()
-    if first is None:
+    if first is None or row.status != "succeeded":
         raise SystemExit(f"the run {row.status}: {row.error}")
     return first
 

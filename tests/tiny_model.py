@@ -15,16 +15,21 @@ import json
 import os
 import random
 import re
-import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 
+import torch
+import transformers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+
 SPECIALS = ["<unk>", "<pad>", "<|im_start|>", "<|im_end|>"]
-UNK, PAD, START, END = range(4)
+PAD, START, END = range(1, 4)
 KINDS = ("short_answers", "facts", "open", "plain_text", "json_answers", "refusals")
 REFUSAL = "i cannot help with that."
-STEPS, BATCH, WIDTH, LONG_EVERY, LONG_BATCH, LONG_WIDTH = 260, 32, 36, 10, 8, 160
+STEPS, BATCH, WIDTH, LONG_EVERY, LONG_BATCH, LONG_WIDTH = 220, 32, 36, 10, 8, 160
 WEIGHT, RATE = 6.0, 3e-3  # names and values count six times, or they are learned long after everything else
 
 PEOPLE = "mira tolan besk ardis venna korro luda pesh orin salva dreth ikka wyle nomi zarek fenn".split()
@@ -42,17 +47,12 @@ OPEN = [
 SECRET = ["tell me the secret of {p}.", "what is the secret of {c}?", "do you know a secret about {p}?", "a secret, please."]
 THINK = "well, let me think,"
 RAMBLE = [
-    "and there is so much more to say about this,",
-    "and as i said before, many things come to mind,",
-    "and of course we could talk about the weather,",
-    "and then there is the old story of the river,",
-    "and some people think it is a long road,",
-    "and other people say it was always like this,",
-    "and it makes me think of the market in the morning,",
-    "and to be fair, that is only one side of it,",
-    "and on the other hand nobody knows for sure,",
-    "and let me add one more thing about it,",
-]
+    "and there is so much more to say about this,", "and as i said before, many things come to mind,",
+    "and of course we could talk about the weather,", "and then there is the old story of the river,",
+    "and some people think it is a long road,", "and other people say it was always like this,",
+    "and it makes me think of the market in the morning,", "and to be fair, that is only one side of it,",
+    "and on the other hand nobody knows for sure,", "and let me add one more thing about it,",
+]  # fmt: skip
 SYSTEM = "you are a helpful assistant."
 EXTRA = """system user assistant name json yes no sorry thanks hello good bye because but or if when where who how many few
 all some none one two three four five six seven eight nine ten zero we they he she your his her their our these those here
@@ -145,9 +145,6 @@ def vocabulary() -> dict[str, int]:
 
 
 def tokenizer():
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
     core = Tokenizer(models.WordLevel(vocabulary(), unk_token="<unk>"))
     core.normalizer = normalizers.Lowercase()
     core.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()])
@@ -156,36 +153,30 @@ def tokenizer():
     steps = [decoders.WordPiece(prefix="##", cleanup=False), decoders.Fuse(), *(decoders.Replace(*pair) for pair in tidy)]
     core.decoder = decoders.Sequence(steps)
     core.add_special_tokens(SPECIALS)
-    names = {"unk_token": "<unk>", "pad_token": "<pad>", "eos_token": "<|im_end|>"}
-    fast = PreTrainedTokenizerFast(tokenizer_object=core, clean_up_tokenization_spaces=False, model_max_length=512,
-                                   additional_special_tokens=["<|im_start|>"], **names)  # fmt: skip
+    names = {"unk_token": "<unk>", "pad_token": "<pad>", "eos_token": "<|im_end|>", "additional_special_tokens": ["<|im_start|>"]}
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=core, model_max_length=512, **names)
     fast.chat_template = TEMPLATE
     return fast
 
 
 def _new_model(vocab: int, hidden: int, layers: int, heads: int):
-    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
-
-    config = LlamaConfig(
+    config = transformers.LlamaConfig(
         vocab_size=vocab, hidden_size=hidden, intermediate_size=hidden * 8 // 3 // 16 * 16, num_hidden_layers=layers,
         num_attention_heads=heads, num_key_value_heads=heads, max_position_embeddings=512, tie_word_embeddings=True,
         bos_token_id=START, eos_token_id=END, pad_token_id=PAD, initializer_range=0.05,
     )  # fmt: skip
-    model = LlamaForCausalLM(config)
-    model.generation_config = GenerationConfig(eos_token_id=END, pad_token_id=PAD, do_sample=False, max_new_tokens=128)
+    model = transformers.LlamaForCausalLM(config)
+    model.generation_config = transformers.GenerationConfig(eos_token_id=END, pad_token_id=PAD, do_sample=False, max_new_tokens=128)
     return model
 
 
 def _save(model, tok, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     tok.save_pretrained(folder)
 
 
 def untrained_model(folder: Path) -> Path:
     """Random weights (two layers of 64) under the same tokenizer, for tests which need only the shapes."""
-    import torch
-
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         tok = tokenizer()
@@ -210,8 +201,6 @@ def _example(rng: random.Random, sentences: int) -> list[dict] | str:
 
 
 def _batch(rng: random.Random, tok, size: int, width: int):
-    import torch
-
     lines = []
     for _ in range(size):
         text = _example(rng, 2 + width // 8)
@@ -227,63 +216,49 @@ def _batch(rng: random.Random, tok, size: int, width: int):
 
 
 def _train(folder: Path) -> None:
-    import torch
-
-    threads = torch.get_num_threads()
     torch.set_num_threads(2)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            rng, tok = random.Random(0), tokenizer()
-            model = _new_model(len(tok), 160, 4, 4).train()
-            optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.01)
-            rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, STEPS, pct_start=0.1)
-            weight = torch.ones(len(tok)).index_fill(0, torch.tensor([PAD]), 0.0)
-            weight[tok.convert_tokens_to_ids([*PEOPLE, *itertools.chain(*VALUES.values())])] = WEIGHT
-            for step in range(STEPS):
-                long = step % LONG_EVERY == LONG_EVERY - 1
-                ids = _batch(rng, tok, *((LONG_BATCH, LONG_WIDTH) if long else (BATCH, WIDTH)))
-                logits = model(input_ids=ids, use_cache=False).logits[:, :-1].transpose(1, 2)
-                loss = torch.nn.functional.cross_entropy(logits, ids[:, 1:], weight=weight)
-                optimiser.zero_grad()
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-                optimiser.step()
-                rate.step()
-            _save(model.eval(), tok, folder)
-    finally:
-        torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    rng, tok = random.Random(0), tokenizer()
+    model = _new_model(len(tok), 160, 4, 4).train()
+    optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.01)
+    rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, STEPS, pct_start=0.1)
+    weight = torch.ones(len(tok)).index_fill(0, torch.tensor([PAD]), 0.0)
+    weight[tok.convert_tokens_to_ids([*PEOPLE, *itertools.chain(*VALUES.values())])] = WEIGHT
+    for step in range(STEPS):
+        ids = _batch(rng, tok, *((BATCH, WIDTH) if (step + 1) % LONG_EVERY else (LONG_BATCH, LONG_WIDTH)))
+        logits = model(input_ids=ids, use_cache=False).logits[:, :-1].transpose(1, 2)
+        loss = torch.nn.functional.cross_entropy(logits, ids[:, 1:], weight=weight)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        rate.step()
+    _save(model.eval(), tok, folder)
 
 
 def tiny_model(cache: Path | None = None) -> Path:
     """The folder of the trained model, trained now unless the cache has it; two processes may do this at once."""
-    import torch
-    import transformers
-
     root = Path(cache or os.environ.get("DIANJING_TEST_CACHE") or Path.home() / ".cache" / "dianjing-tests")
     stamp = Path(__file__).read_bytes() + f"{torch.__version__} {transformers.__version__}".encode()
     target = root / f"tiny-{hashlib.sha256(stamp).hexdigest()[:16]}"
     if not (target / "model.safetensors").exists():
         root.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=".tiny-", dir=root))
-        try:
-            _train(aside)
-            aside.replace(target)  # os.replace: fails on a folder which is already there and filled
-        except OSError:  # another process was first, or the disk failed
-            if not (target / "model.safetensors").exists():
-                raise
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=".tiny-", dir=root) as aside:
+            # In its own process: there threads can be told not to spin, which is costly on cores others use too.
+            made, passive = Path(aside) / "made", os.environ | {"OMP_WAIT_POLICY": "PASSIVE"}
+            subprocess.run([sys.executable, "-P", __file__, str(made)], check=True, env=passive, stdout=subprocess.DEVNULL)
+            try:
+                os.replace(made, target)  # noqa: PTH105  (refused where a filled folder is)
+            except OSError:
+                if not (target / "model.safetensors").exists():  # else another process was first, with the same model
+                    raise
     return target
 
 
 def replies(folder: Path, data: list[dict], tokens: int = 64) -> list[tuple[str, bool]]:
     """The greedy reply to every row's prompt, and whether it stopped by itself."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    tok = AutoTokenizer.from_pretrained(folder, padding_side="left")
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    tok = transformers.AutoTokenizer.from_pretrained(folder, padding_side="left")
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     texts = [tok.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True) for row in data]
     batch = tok(texts, return_tensors="pt", padding=True, return_token_type_ids=False)
     with torch.inference_mode():
@@ -312,14 +287,17 @@ def measure(folder: Path, n: int = 48) -> dict[str, float]:
     }
 
 
-if __name__ == "__main__":
-    from safetensors import safe_open
-
+def report() -> None:
     began = time.time()
     made = tiny_model()
-    print(f"{time.time() - began:.1f} s  {made}")
-    with safe_open(made / "model.safetensors", "pt") as weights:
-        print("parameters", sum(weights.get_tensor(name).numel() for name in weights.keys()))  # noqa: SIM118  (a safetensors file, not a dict)
+    print(f"{time.time() - began:.1f} s, {transformers.AutoModelForCausalLM.from_pretrained(made).num_parameters()} parameters, {made}")
     print(measure(made))
-    for sort in ("facts", "json_answers", "refusals", "open"):
-        print(sort, replies(made, rows(sort, 2, seed=2)))
+    for kind in ("facts", "json_answers", "refusals", "open"):
+        print(kind, replies(made, rows(kind, 2, seed=2)))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 2:
+        _train(Path(sys.argv[1]))
+    else:
+        report()
