@@ -16,17 +16,17 @@ from pydantic import ValidationError
 from sqlmodel import Session, col, select
 
 from engine import catalogue, dispatcher, library, submit
+from engine.administration import administration
 from engine.errors import UserError
+from engine.options import HomeOption, JsonOption, home_at, open_home
 from engine.processes import identity
 from engine.stage import Stage
 from storage import curves, queries
-from storage.database import open_database
-from storage.files import Home, default_home
+from storage.files import Home
 from storage.tables import CANCELLED, FAILED, FINAL, SKIPPED, SUCCEEDED, Artifact, Run, Score
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
-HomeOption = Annotated[Path | None, typer.Option("--home", help="Folder that holds everything; default DIANJING_HOME or ~/.dianjing.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
+app.add_typer(administration)
 
 
 def main() -> None:
@@ -48,7 +48,7 @@ def ui(
     """Open the dashboard in the browser; training goes on when it is closed."""
     from app.dashboard import serve
 
-    place, database = _open(home)
+    place, database = open_home(home)
     with Session(database) as session:
         empty = not queries.runs(session, limit=1)
     if quickstart and empty:
@@ -80,7 +80,7 @@ def run(
 ) -> None:
     """Run a stage or recipe in the foreground. Ctrl-C saves and stops it."""
     form = catalogue.find(name)
-    place, database = _open(home)
+    place, database = open_home(home)
     ready = submit.parse(database, form, _settings(settings))
     submitted = submit.submit(database, place, ready)
     status = _follow(database, place, submitted.runs, quiet=as_json)
@@ -109,7 +109,7 @@ def show(
     what: Annotated[str, typer.Argument(help="run or artifact")], id: int, home: HomeOption = None, as_json: JsonOption = False
 ) -> None:
     """Show one run or artifact, with what it was made from and what uses it."""
-    _, database = _open(home)
+    _, database = open_home(home)
     with Session(database) as session:
         if what == "run":
             row = _existing_run(session, id).model_dump(mode="json")
@@ -132,7 +132,7 @@ def show(
 @app.command()
 def metrics(run: int, home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Print a run's metrics: every row with --json, else the last value of each."""
-    _, database = _open(home)
+    _, database = open_home(home)
     with Session(database) as session:
         _existing_run(session, run)
         told = curves.read(session, run, points=sys.maxsize)
@@ -146,7 +146,7 @@ def metrics(run: int, home: HomeOption = None, as_json: JsonOption = False) -> N
 @app.command()
 def scores(model: str, home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Print what was measured of a model (its id or name), by probe and step."""
-    _, database = _open(home)
+    _, database = open_home(home)
     with Session(database) as session:
         found = queries.artifacts_named(session, model)
         id = found[0].id if found else (int(model) if model.isdigit() else None)
@@ -170,7 +170,7 @@ def scores(model: str, home: HomeOption = None, as_json: JsonOption = False) -> 
 @app.command()
 def export(artifact: str, path: Path, home: HomeOption = None) -> None:
     """Copy an artifact (its id or name) out of the home into a new folder."""
-    place, database = _open(home)
+    place, database = open_home(home)
     with Session(database) as session:
         found = queries.artifacts_named(session, artifact)
         if not found and not artifact.isdigit():
@@ -188,7 +188,7 @@ def dispatch(
     leave_with: Annotated[int | None, typer.Option(help="Leave once this process is gone and nothing is left to do.")] = None,
 ) -> None:
     """Start queued runs and settle dead ones, until interrupted."""
-    place, database = _open(home)
+    place, database = open_home(home)
     companion = identity(leave_with) if leave_with else None
 
     def lonely() -> bool:
@@ -206,14 +206,14 @@ def dispatch(
 @app.command()
 def stop(run: int, home: HomeOption = None) -> None:
     """Ask a run to save and stop."""
-    dispatcher.stop(_open(home)[1], run)
+    dispatcher.stop(open_home(home)[1], run)
     typer.echo(f"run {run} saves and stops")
 
 
 @app.command()
 def resume(run: int, home: HomeOption = None) -> None:
     """Queue a failed or cancelled run again, from its last whole checkpoint, and follow it."""
-    place, database = _open(home)
+    place, database = open_home(home)
     dispatcher.resume(database, run)
     raise typer.Exit(0 if _follow(database, place, [run], quiet=False) == SUCCEEDED else 1)
 
@@ -221,7 +221,7 @@ def resume(run: int, home: HomeOption = None) -> None:
 @app.command()
 def promote(run: int, step: Annotated[int, typer.Option(help="Which checkpoint.")], home: HomeOption = None) -> None:
     """Make a checkpoint of a run a model of its own."""
-    place, database = _open(home)
+    place, database = open_home(home)
     typer.echo(f"artifact {library.promote(database, place, run, step)}")
 
 
@@ -230,7 +230,7 @@ def work(run: int, home: HomeOption = None, device: str = "cpu") -> None:
     """Do one queued run in this process."""
     from engine import worker
 
-    raise typer.Exit(worker.main(_place(home), run, device))
+    raise typer.Exit(worker.main(home_at(home), run, device))
 
 
 @app.command(hidden=True)
@@ -238,16 +238,7 @@ def spare(home: HomeOption = None) -> None:
     """Import the heavy libraries and wait for a run."""
     from engine import worker
 
-    raise typer.Exit(worker.spare(_place(home)))
-
-
-def _place(home: Path | None) -> Home:
-    return Home(home.expanduser().resolve()) if home else default_home()
-
-
-def _open(home: Path | None) -> tuple[Home, Any]:
-    place = _place(home)
-    return place, open_database(place)
+    raise typer.Exit(worker.spare(home_at(home)))
 
 
 def _settings(path: Path | None) -> dict[str, Any]:

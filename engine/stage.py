@@ -34,10 +34,12 @@ def _artifact(kind: Kind, *formats: str) -> Any:
     return Field(strict=True, ge=1, json_schema_extra={"artifact": kind.value, "formats": list(formats)})
 
 
-# Artifact ids by what they must hold. For datasets the formats name the row layouts a stage can read:
+# Artifact ids by what they must hold. A model that can be trained has weights here, whole ("full") or as an adapter; an
+# endpoint is somebody else's server and can only answer. For datasets the formats name the row layouts a stage can read:
 # text {"text"}; messages {"messages"}; preference {"prompt", "chosen", "rejected"};
 # unpaired {"prompt", "completion", "label"}; prompts {"prompt"} and perhaps {"answer", "accept"}.
-Model = Annotated[int, _artifact(Kind.MODEL)]
+Model = Annotated[int, _artifact(Kind.MODEL, "full", "adapter")]
+AnsweringModel = Annotated[int, _artifact(Kind.MODEL, "full", "adapter", "endpoint")]
 Dataset = Annotated[int, _artifact(Kind.DATASET)]
 Conversations = Annotated[int, _artifact(Kind.DATASET, "messages")]
 Prompts = Annotated[int, _artifact(Kind.DATASET, "prompts", "messages")]

@@ -15,7 +15,7 @@ from sqlmodel import Session, col, select
 
 from engine.catalogue import did_you_mean, find
 from engine.errors import UserError
-from engine.stage import Estimate, Form, Input, Preview, Recipe, Reference, Stage, artifact_kind
+from engine.stage import Estimate, Form, Input, Kind, Preview, Recipe, Reference, Stage, artifact_kind
 from engine.work import as_input
 from storage import queries
 from storage.database import transaction
@@ -164,7 +164,11 @@ def _check_fits(reference: Reference, given: Input) -> None:
         message = "{name} is a {given}, and this needs a {wanted}: choose a {wanted}"
         raise UserError(message, field=reference.field, name=given.name, given=given.kind.value, wanted=reference.kind.value)
     layout = given.summary.get("format")
-    if given.ready and reference.formats and layout not in reference.formats:
+    if given.kind == Kind.MODEL:
+        if layout == "endpoint" and layout not in reference.formats:
+            message = "{name} is an endpoint: it can answer, but its weights are not here; choose a model with weights"
+            raise UserError(message, field=reference.field, name=given.name)
+    elif given.ready and reference.formats and layout not in reference.formats:
         message = (
             "{name} holds {layout} rows (columns {columns}), and this reads {wanted}: choose another dataset, or import it with a mapping"
         )

@@ -5,6 +5,7 @@ Three kinds of rows:
 - what exists (`Artifact`), what happened (`Run`, `Plan`) and how the two are tied (`Consumed`);
 - what a run reports while it goes on (`Event`, `Metric`, `Response`, `Score`): append-only, always with
   `(id, run)`, so that one cursor query, `queries.rows_after`, serves every live page;
+- who may come in from another machine: `User`, `SignIn` and the failed `Attempt`s;
 - `Rollup`, the stored summary of 64 metric rows, so that a page draws a long curve without reading it, and
   `Lock`, which keeps a second dispatcher from starting.
 
@@ -129,12 +130,13 @@ class Rollup(SQLModel, table=True):
 class Response(SQLModel, table=True):
     """One answer of one model to one prompt. The same `prompt_key` joins models and steps."""
 
-    __table_args__ = (Index("ix_response_run_id", "run", "id"),)
+    __table_args__ = (Index("ix_response_run_id", "run", "id"), Index("ix_response_run_artifact", "run", "artifact", "prompt_key"))
     id: int | None = Field(default=None, primary_key=True)
     run: int = Field(foreign_key="run.id")
     at: datetime
-    artifact: int = Field(foreign_key="artifact.id")  # the model that answered
-    step: int = 0
+    artifact: int = Field(foreign_key="artifact.id")  # the model that answered; for imported answers the set they came in
+    source: str = ""  # who answered, when it was no model of this home
+    step: int = 0  # of the training; in a conversation the turn
     prompt_key: str = Field(index=True)
     sample: int = 0  # which of the n answers to this prompt
     prompt: list[Any] = Field(sa_column=Column(JSON, nullable=False))
@@ -160,8 +162,41 @@ class Score(SQLModel, table=True):
     response: int | None = Field(default=None, foreign_key="response.id")
 
 
+class User(SQLModel, table=True):
+    """Somebody who may sign in: an owner may do everything, a rater sees the label pages only."""
+
+    __tablename__ = "users"  # "user" is a reserved word of Postgres
+
+    id: int | None = Field(default=None, primary_key=True)
+    name: str = Field(unique=True)
+    role: str  # owner, rater
+    password_hash: str  # "" for somebody who comes with a link and sets one then
+    created_at: datetime
+
+
+class SignIn(SQLModel, table=True):
+    """A browser that signed in. Only the hash of its cookie's token is kept; it ends with its user."""
+
+    __tablename__ = "sign_in"
+
+    token_hash: str = Field(primary_key=True)
+    user: int = Field(foreign_key="users.id", ondelete="CASCADE", index=True)
+    created_at: datetime
+    expires_at: datetime
+
+
+class Attempt(SQLModel, table=True):
+    """A failed attempt to sign in: what slows down the next one."""
+
+    __table_args__ = (Index("ix_attempt_at", "at"),)
+    id: int | None = Field(default=None, primary_key=True)
+    at: datetime
+    name: str
+    address: str
+
+
 class Lock(SQLModel, table=True):
-    """Who dispatches on this machine and who is the hot spare, by process identity; and when a spare was last wanted."""
+    """Who dispatches on this machine, who is the hot spare and who answers live, by process identity; and when a spare was last wanted."""
 
     name: str = Field(primary_key=True)
     pid: int
