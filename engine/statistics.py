@@ -7,6 +7,7 @@ and only those carry evidence. numpy and scipy are imported on use, so that the 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
+from statistics import NormalDist
 from typing import Literal
 
 Word = Literal["learned", "forgot", "kept", "not enough evidence"]
@@ -51,13 +52,12 @@ def verdicts(abilities: Mapping[str, Sequence[tuple[bool, bool]]], margin: float
 
 
 def wilson(right: int, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a rate; (0, 1) when nothing was measured."""
-    from scipy.stats import binomtest
-
+    """Wilson's 95 % interval of a rate (Wilson 1927); (0, 1) when nothing was measured."""
     if n == 0:
         return 0.0, 1.0
-    interval = binomtest(right, n).proportion_ci(method="wilson")
-    return float(interval.low), float(interval.high)
+    z = NormalDist().inv_cdf(1 - LEVEL / 2)  # scipy says the same, and takes a second to import: a page waits for this
+    centre, spread = right + z**2 / 2, z * sqrt(right * (n - right) / n + z**2 / 4)
+    return max(0.0, (centre - spread) / (n + z**2)), min(1.0, (centre + spread) / (n + z**2))
 
 
 def mcnemar(lost: int, gained: int) -> float:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, String, cast, func, or_
 from sqlmodel import Session, col, select
 
-from storage.tables import Artifact, Event, Plan, Response, Run
+from storage.tables import Artifact, Consumed, Event, Plan, Response, Run
 
 
 def last_events(session: Session, run: int, limit: int = 300) -> list[Event]:
@@ -64,3 +64,27 @@ def results(session: Session, runs: Sequence[int]) -> dict[int, str]:
     """The name of the first thing each run makes or made."""
     rows = session.exec(select(Artifact.made_by, Artifact.name).where(col(Artifact.made_by).in_(runs)).order_by(col(Artifact.id).desc()))
     return {run: name for run, name in rows if run is not None}
+
+
+def ancestors(session: Session, model: int) -> list[int]:
+    """The models a model was made from, the nearest first."""
+    found: list[int] = []
+    row = session.get(Artifact, model)
+    while row and row.made_by:
+        above = select(Artifact).join(Consumed, col(Consumed.artifact) == col(Artifact.id)).where(Consumed.run == row.made_by)
+        row = session.exec(above.where(Artifact.kind == "model").order_by(Consumed.field)).first()
+        if row is None or row.id in found:
+            break
+        found.append(row.id or 0)
+    return found
+
+
+def conversations(session: Session, limit: int = 10) -> Sequence[Run]:
+    """The newest live conversations."""
+    return session.exec(select(Run).where(Run.stage == "conversation").order_by(col(Run.id).desc()).limit(limit)).all()
+
+
+def name_of(session: Session, artifact: int) -> str:
+    """What an artifact is called, deleted or not."""
+    row = session.get(Artifact, artifact)
+    return row.name if row else str(artifact)

@@ -73,6 +73,14 @@ def test_wilson_by_hand() -> None:
     assert wilson(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-3)
 
 
+@given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_is_what_scipy_says(c: tuple[int, int]) -> None:
+    from scipy.stats import binomtest
+
+    interval = binomtest(*c).proportion_ci(method="wilson")
+    assert wilson(*c) == pytest.approx((interval.low, interval.high), abs=1e-12)
+
+
 def test_bootstrap_is_seeded_and_needs_items() -> None:
     assert bootstrap_difference([1, 2, 3], [2, 3, 4]) == (1.0, 1.0, 1.0)
     assert bootstrap_difference([1, 5], [2, 3], seed=3) == bootstrap_difference([1, 5], [2, 3], seed=3)
