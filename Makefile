@@ -19,7 +19,7 @@ check: install-test  ## style and types
 	$(BIN)/mypy
 
 bench: install-test  ## every number the README claims, one JSON line each
-	@for file in bench/[a-z]*.py; do $(BIN)/python $$file || exit 1; done
+	@for file in bench/[a-z]*.py; do PYTHONPATH=. $(BIN)/python $$file || exit 1; done
 
 screenshots: install-test  ## a picture of every page, into screenshots/
 	$(BIN)/python -m tests.browser.screenshots

@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
 
 from app.live import PLOTLY
-from app.pages import Place, home, library, new, report, runs
+from app.pages import Place, compare, home, library, new, report, runs
 from app.view import ASSETS
 from app.wording import say
 from engine import dispatcher
@@ -39,6 +39,7 @@ def build(database: Engine, home_: Home) -> gr.Blocks:
     for name, address, page in (
         (say("New run"), "/new", new),
         (say("Runs"), "/runs", runs),
+        (say("Compare"), "/compare", compare),
         (say("Reports"), "/report", report),
         (say("Library"), "/library", library),
     ):

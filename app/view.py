@@ -85,6 +85,12 @@ def table(head: list[str], rows: list[list[Node]], class_: str = "") -> Node:
     return h("div", h("table", *parts, h("tbody", *body)), class_=f"table {class_}".strip())
 
 
+def interval(value: float, low: float, high: float, class_: str) -> Node:
+    """A share on a line from 0 to 1: its mark within its interval."""
+    ends: dict[str, Any] = {"from": low, "to": high}
+    return h("span", h("i", class_="band", **ends), h("i", class_="mark", at=value), class_=f"bar {class_}", aria_hidden="true")
+
+
 def problem(text: str, what_to_do: Node | None = None) -> Node:
     """An error state: what happened, and what to do."""
     return h("div", h("p", text), what_to_do, class_="problem", role="alert")

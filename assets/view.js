@@ -55,7 +55,7 @@
       if (event.ctrlKey || event.metaKey || event.shiftKey) return; // a link in a tab of its own
       if (!input) event.preventDefault();
       if (element.tagName === "A" && /^[/?]/.test(node.a.href ?? "")) history.replaceState(null, "", node.a.href);
-      if (node.on === "copy") return copy(element, data.text);
+      if (node.on === "copy") return copy(element, /^[/?]/.test(data.text) ? new URL(data.text, location.href).href : data.text);
       if (data.confirm && !window.confirm(data.confirm)) return;
       if (!input && pressed.has(element)) return;
       if (!input) { pressed.add(element); element.ariaBusy = "true"; setTimeout(release, 1500, element); }
@@ -105,7 +105,10 @@
     const draw = () => {
       const value = props.value;
       if (value && value.t === "go") { if (safe(value.a.href)) window.location.assign(value.a.href); return; }
-      const tree = value === null || value === undefined || value === "" ? [] : Array.isArray(value) ? value : [value];
+      const given = value === null || value === undefined || value === "" ? [] : Array.isArray(value) ? value : [value];
+      const here = given.find((node) => node.t === "here"); // the address of what is shown
+      if (here && safe(here.a.href)) history.replaceState(null, "", here.a.href);
+      const tree = given.filter((node) => node !== here);
       const followed = [...root.querySelectorAll(".log")].filter((log) => log.scrollTop + log.clientHeight >= log.scrollHeight - 4);
       patch(root, tree, drawn, act);
       pressed.forEach(release);
@@ -115,6 +118,12 @@
     };
     draw();
     watch("value", draw);
+    document.addEventListener("keydown", (event) => { // keys printed on buttons
+      if (!root.isConnected || root.offsetParent === null || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (event.target.closest?.("input, textarea, select, [contenteditable]")) return;
+      const button = [...root.querySelectorAll("button")].find((one) => one.dj?.a.data?.press === event.key && !one.disabled);
+      if (button) { event.preventDefault(); button.click(); }
+    });
   }
 
   window.dianjing = { ...(window.dianjing ?? {}), view };

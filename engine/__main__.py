@@ -241,6 +241,18 @@ def spare(home: HomeOption = None) -> None:
     raise typer.Exit(worker.spare(home_at(home)))
 
 
+@app.command(hidden=True)
+def infer(
+    home: HomeOption = None,
+    device: str = "cpu",
+    idle: Annotated[float, typer.Option(help="Seconds without a question until it leaves.")] = 600,
+) -> None:
+    """Answer live on one device."""
+    from engine import answering
+
+    answering.main(home_at(home), device, idle)
+
+
 def _settings(path: Path | None) -> dict[str, Any]:
     try:
         given = json.loads("{}" if path is None else sys.stdin.read() if str(path) == "-" else path.read_text())

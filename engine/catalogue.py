@@ -1,4 +1,4 @@
-"""Finds stages and recipes: the files in their folders, and entry points of installed packages, through one door.
+"""Finds stages, recipes and scorers: the files in their folders, and entry points of installed packages, through one door.
 
 A file whose name starts with an underscore is a helper. An extension that does not load is reported and left out; it
 never takes the rest down.
@@ -8,18 +8,22 @@ import difflib
 import importlib
 import logging
 import pkgutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
 from types import ModuleType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import engine.recipes
+import engine.scorers
 import engine.stages
 from engine.errors import UserError
 from engine.stage import Form, Recipe, Stage
 
 log = logging.getLogger(__name__)
 F = TypeVar("F", bound=Form)
+T = TypeVar("T")
 
 
 @cache
@@ -32,6 +36,36 @@ def stages() -> dict[str, type[Stage]]:
 def recipes() -> dict[str, type[Recipe]]:
     """Every recipe by name."""
     return _found(engine.recipes, "dianjing.recipes", Recipe)
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """One function (prompt, answer, reference) -> float, nan where it does not apply; alike a metric, a reward and a judge.
+
+    `reference` says what it compares with, "" if with nothing. `rate`: it says right (1) or wrong (0), not how much.
+    """
+
+    name: str
+    title: str
+    summary: str
+    score: Callable[[list[dict[str, Any]], str, Sequence[str]], float]
+    reference: str
+    rate: bool
+
+
+@cache
+def scorers() -> dict[str, Scorer]:
+    """Every scorer by name."""
+    found: dict[str, Scorer] = {}
+
+    def take(module: ModuleType) -> None:
+        name = module.__name__.rsplit(".", 1)[-1]
+        title, _, rest = " ".join((module.__doc__ or name).split()).partition(":")
+        told = getattr(module, "REFERENCE", ""), getattr(module, "RATE", True)
+        _add(found, name, module.__name__, Scorer(name, title, (rest or title).strip(), module.score, *told))
+
+    _each_module(engine.scorers, "dianjing.scorers", take)
+    return found
 
 
 def find(name: str) -> type[Form]:
@@ -51,22 +85,30 @@ def did_you_mean(word: str, known: object) -> str:
 
 def _found(package: ModuleType, group: str, base: type[F]) -> dict[str, type[F]]:
     found: dict[str, type[F]] = {}
-    for info in _files(package):
-        _add(found, info.name, base)
-    for entry in entry_points(group=group):
-        try:
-            _add(found, entry.module, base)
-        except Exception as error:  # noqa: BLE001  (somebody else's code)
-            log.warning("the extension %s does not load and is left out: %s", entry.value, error)
+
+    def take(module: ModuleType) -> None:
+        for item in vars(module).values():
+            if isinstance(item, type) and issubclass(item, base) and item.__module__ == module.__name__:
+                _add(found, item.name(), module.__name__, item)
+
+    _each_module(package, group, take)
     return found
 
 
-def _add(found: dict[str, type[F]], module: str, base: type[F]) -> None:
-    for item in vars(importlib.import_module(module)).values():
-        if isinstance(item, type) and issubclass(item, base) and item.__module__ == module:
-            if item.name() in found:
-                raise RuntimeError(f"two files are named {item.name()}: {found[item.name()].__module__} and {module}")
-            found[item.name()] = item
+def _each_module(package: ModuleType, group: str, take: Callable[[ModuleType], None]) -> None:
+    for info in _files(package):
+        take(importlib.import_module(info.name))
+    for entry in entry_points(group=group):
+        try:
+            take(importlib.import_module(entry.module))
+        except Exception as error:  # noqa: BLE001  (somebody else's code)
+            log.warning("the extension %s does not load and is left out: %s", entry.value, error)
+
+
+def _add(found: dict[str, T], name: str, module: str, item: T) -> None:
+    if name in found:
+        raise RuntimeError(f"two files are named {name}: the other one is {module}")
+    found[name] = item
 
 
 def _files(package: ModuleType) -> list[pkgutil.ModuleInfo]:

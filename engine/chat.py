@@ -7,7 +7,7 @@ sandboxed jinja2 environment); tokens come from the same tokenizer.json.
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -24,7 +24,9 @@ from tokenizers import Tokenizer
 from engine.errors import UserError
 
 Messages = list[dict[str, Any]]
+Thinking = Literal["default", "on", "off"]  # reasoning before the answer, where a chat template can switch it
 NO_LOSS = -100
+OPEN, CLOSE = "<think>", "</think>"  # around reasoning
 TEMPLATES = {
     path.stem: path.read_text(encoding="utf-8").rstrip("\n") for path in sorted((Path(__file__).parent / "templates").glob("*.jinja"))
 }
@@ -85,20 +87,38 @@ class Chat:
         found = self.tokenizer.token_to_id(self.tokens.get("pad_token", ""))
         return self.eos_id if found is None else found
 
-    def render(self, messages: Messages, *, ask: bool = False) -> str:
+    @property
+    def knows_thinking(self) -> bool:
+        """Whether the template can switch reasoning on or off."""
+        return "enable_thinking" in self.template
+
+    def render(self, messages: Messages, *, ask: bool = False, thinking: Thinking = "default") -> str:
         """The text of a conversation; `ask` adds the start of the assistant's turn. Raises UserError from the template."""
+        given: dict[str, Any] = {"messages": messages, "add_generation_prompt": ask, "tools": None, "documents": None, **self.tokens}
+        if thinking != "default":
+            given["enable_thinking"] = thinking == "on"
         try:
-            return str(self._compiled.render(messages=messages, add_generation_prompt=ask, tools=None, documents=None, **self.tokens))
+            return str(self._compiled.render(given))
         except (TemplateError, TypeError, ValueError) as error:  # a template is a program: it may also just fail
             raise UserError("the chat template refuses this conversation: {why}", why=str(error) or type(error).__name__) from None
 
-    def prompt_ids(self, messages: Messages) -> list[int]:
+    def prompt_ids(self, messages: Messages, thinking: Thinking = "default") -> list[int]:
         """The tokens a model continues to answer."""
-        return list(self.tokenizer.encode(self.render(messages, ask=True), add_special_tokens=False).ids)
+        return list(self.tokenizer.encode(self.render(messages, ask=True, thinking=thinking), add_special_tokens=False).ids)
+
+    def opens_thought(self, messages: Messages, thinking: Thinking = "default") -> bool:
+        """Whether the prompt ends inside a block of reasoning, so that what the model writes begins there."""
+        return OPEN in self.template and self.render(messages, ask=True, thinking=thinking).rstrip().endswith(OPEN)
 
     def decode(self, ids: Iterable[int], *, special: bool = False) -> str:
         """The text of tokens, without special ones unless asked for."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=not special))
+
+    def split_thought(self, ids: Iterable[int], opened: bool) -> tuple[str, str]:
+        """The reasoning and the answer in what a model wrote, also where this tokenizer's tags are special tokens."""
+        tags = {self.tokenizer.token_to_id(tag): tag for tag in (OPEN, CLOSE)}
+        parts = (tags[tag] if tag is not None else self.decode(group) for tag, group in groupby(ids, lambda id: id if id in tags else None))
+        return split_thought("".join(parts), opened)
 
     def encode(self, messages: Messages, *, loss: Literal["response", "everything"] = "response", max_length: int | None = None) -> Encoded:
         """A conversation to learn from: every assistant turn, up to and including its stop token, or everything.
@@ -159,6 +179,55 @@ def prompt_key(messages: Messages) -> str:
     """What joins the answers of several models to one prompt: 16 hex digits of its content."""
     canonical = json.dumps(messages, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def split_thought(text: str, opened: bool | None = None) -> tuple[str, str]:
+    """The reasoning and the answer in a text that begins with <think>; a block that never closes leaves no answer.
+
+    `opened`: the prompt had opened the block already. None: nobody knows, and a lone </think> is taken to end one.
+    """
+    begun = text.lstrip()
+    inside = bool(opened) or begun.startswith(OPEN)
+    thought, closed, answer = begun.removeprefix(OPEN).partition(CLOSE)
+    if closed and (inside or opened is None):
+        return thought.strip(), answer.lstrip()
+    return (thought.strip(), "") if inside else ("", text)
+
+
+class ThoughtStream:
+    """The same for text that is still arriving."""
+
+    def __init__(self, opened: bool = False) -> None:
+        self._held = ""  # perhaps the beginning of a tag, or blanks before the answer
+        self._part = "thought" if opened else "start"
+
+    def hear(self, piece: str, last: bool = False) -> list[tuple[str, str]]:
+        """What this piece adds, as ("thought" or "text", text)."""
+        self._held += piece
+        told: list[tuple[str, str]] = []
+        if self._part == "start":
+            begun = self._held.lstrip()
+            if OPEN.startswith(begun[: len(OPEN)]) and len(begun) < len(OPEN) and not last:
+                return told
+            inside = begun.startswith(OPEN)
+            self._part, self._held = ("thought", begun.removeprefix(OPEN)) if inside else ("text", self._held)
+        if self._part == "thought":
+            thought, closed, rest = self._held.partition(CLOSE)
+            keep = 0 if closed or last else next(n for n in range(len(CLOSE) - 1, -1, -1) if thought.endswith(CLOSE[:n]))
+            told, self._held = [("thought", thought[: len(thought) - keep])], thought[len(thought) - keep :]
+            if closed:
+                self._part, self._held = "gap", rest
+        if self._part == "gap" and (answer := self._held.lstrip()):
+            self._part, self._held = "text", answer
+        if self._part == "text":
+            told.append(("text", self._held))
+            self._held = ""
+        return [(part, text) for part, text in told if text]
+
+
+def count_tokens(token_ids: Sequence[int], extra: Mapping[str, Any]) -> int | None:
+    """How many tokens an answer has: its own, or as many as whoever wrote it counted; None if nobody did."""
+    return len(token_ids) or extra.get("tokens")
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -55,6 +55,14 @@ def child_environment(root: Path, heavy: bool, online: bool = False) -> dict[str
     return environment
 
 
+def inference_environment(root: Path) -> dict[str, str]:
+    """The environment of a child that answers live: what a dropped model held goes back to the machine at once, and
+    the number of threads is chosen while it runs."""
+    own = ("OMP_NUM_THREADS", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_")
+    chosen = {name: value for name, value in child_environment(root, heavy=False).items() if name not in own}
+    return chosen | {name: os.environ[name] for name in own if name in os.environ}
+
+
 def devices() -> list[str]:
     """The slots heavy runs share on this machine, found without importing torch: each NVIDIA GPU, or the CPU."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from engine.chat import Thinking
 from engine.stage import Group
 
 
@@ -61,6 +62,9 @@ class SamplingSettings(Group):
     top_p: float = Field(1.0, gt=0, le=1, title="Top p", description="Sample from the likeliest tokens that together reach this share.")
     top_k: int | None = Field(None, ge=1, le=1000, title="Top k", description="Sample from this many likeliest tokens. Empty: no limit.")
     repetition_penalty: float = Field(1.0, ge=0.5, le=2, title="Repetition penalty", description="Above 1 discourages words already used.")
+    thinking: Thinking = Field(
+        "default", title="Reasoning first", description="on, off: where the chat template can switch it. Kept apart, never scored."
+    )
     seed: int = Field(0, ge=0, le=2**31 - 1, title="Seed", description="The same seed gives the same answers on the same machine.")
 
     @model_validator(mode="after")

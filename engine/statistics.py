@@ -12,6 +12,7 @@ from typing import Literal
 
 Word = Literal["learned", "forgot", "kept", "not enough evidence"]
 LEVEL = 0.05
+RESAMPLES, CHUNK = 2000, 200
 
 
 @dataclass(frozen=True)
@@ -106,13 +107,20 @@ def net_loss_upper(lost: int, gained: int, n: int) -> float:
     return score if gained > lost else max(score, exact)
 
 
-def bootstrap_difference(before: Sequence[float], after: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
-    """Mean paired difference after - before with its 95 % bootstrap interval over items. Raises ValueError if empty."""
+def bootstrap_mean(values: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
+    """Mean with its 95 % bootstrap interval over items. Raises ValueError if empty."""
     import numpy
 
-    difference = numpy.asarray(after, float) - numpy.asarray(before, float)
-    if difference.size == 0:
-        raise ValueError("nothing to compare: no items")
-    draws = numpy.random.default_rng(seed).integers(0, difference.size, (2000, difference.size))
-    low, high = numpy.quantile(difference[draws].mean(1), [0.025, 0.975])
-    return float(difference.mean()), float(low), float(high)
+    given = numpy.asarray(values, float)
+    if given.size == 0:
+        raise ValueError("nothing to average: no items")
+    rng, means = numpy.random.default_rng(seed), []
+    for _ in range(RESAMPLES // CHUNK):  # a chunk at a time: ten thousand items in all resamples at once would be 160 MB
+        means.append(given[rng.integers(0, given.size, (CHUNK, given.size))].mean(1))
+    low, high = numpy.quantile(numpy.concatenate(means), [LEVEL / 2, 1 - LEVEL / 2])
+    return float(given.mean()), float(low), float(high)
+
+
+def bootstrap_difference(before: Sequence[float], after: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
+    """Mean paired difference after - before with its 95 % bootstrap interval over items. Raises ValueError if empty."""
+    return bootstrap_mean([b - a for a, b in zip(before, after, strict=True)], seed)

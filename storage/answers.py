@@ -7,8 +7,9 @@ texts are read for the prompts on the screen, or stream past while something is 
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import String, and_, cast, func, or_
+from sqlalchemy import ColumnElement, String, and_, cast, func, or_
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
@@ -77,7 +78,8 @@ def samples(session: Session, column: Column) -> int:
 def index(session: Session, column: Column, sample: int = 0) -> dict[str, Line]:
     """A column's lines by prompt key, in the order asked."""
     counted = func.json_array_length(col(Response.token_ids))
-    rows = select(Response.prompt_key, Response.id, Response.finish_reason, counted, Response.extra)
+    wanted: Any = (Response.prompt_key, Response.id, Response.finish_reason, counted, Response.extra)  # more than select has types for
+    rows: Any = select(*wanted)
     found = {}
     for key, id, reason, count, extra in session.exec(rows.where(*_of(column), Response.sample == sample).order_by(col(Response.id))):
         accepted = extra.get("accept") or ([extra["answer"]] if extra.get("answer") else [])
@@ -120,11 +122,12 @@ def changed(session: Session, baseline: Column, others: Sequence[Column], sample
     first, second = aliased(Response), aliased(Response)
     keys: set[str] = set()
     for other in others:
-        pair = select(first.prompt_key).join(second, first.prompt_key == second.prompt_key)
-        sides = [*_of(baseline, first), *_of(other, second), first.sample == sample, second.sample == sample]
-        keys |= set(session.exec(pair.where(*sides, first.answer != second.answer)))
+        pair = select(first.prompt_key).join(second, col(first.prompt_key) == col(second.prompt_key))
+        pair = pair.where(*_of(baseline, first), *_of(other, second), first.sample == sample, second.sample == sample)
+        keys |= set(session.exec(pair.where(first.answer != second.answer)))
     return keys
 
 
-def _of(column: Column, table: type[Response] = Response) -> list[bool]:
-    return [table.run == column.run, table.artifact == column.model, table.source == column.source, table.step == 0]
+def _of(column: Column, table: type[Response] = Response) -> list[ColumnElement[bool]]:
+    named = ((table.run, column.run), (table.artifact, column.model), (table.source, column.source), (table.step, 0))
+    return [col(one) == value for one, value in named]

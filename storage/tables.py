@@ -142,7 +142,7 @@ class Response(SQLModel, table=True):
     prompt: list[Any] = Field(sa_column=Column(JSON, nullable=False))
     answer: str
     token_ids: list[int] = Field(sa_column=Column(JSON, nullable=False))
-    finish_reason: str  # stop, length
+    finish_reason: str  # stop, length; stopped, where a person or an error cut it
     extra: dict[str, Any] = _json()
 
 

@@ -27,10 +27,15 @@ class Place:
 
 def asked(request: gr.Request | None, name: str) -> str:
     """A value of the page's address; in events after the page was loaded it comes from the referer."""
+    return all_asked(request).get(name, "")
+
+
+def all_asked(request: gr.Request | None) -> dict[str, str]:
+    """All values of the page's address."""
     if request is None:
-        return ""
+        return {}
     given = dict(request.query_params) or dict(parse_qsl(urlsplit(request.headers.get("referer", "")).query))
-    return str(given.get(name, ""))
+    return {name: str(value) for name, value in given.items()}
 
 
 def asked_id(request: gr.Request | None, name: str) -> int | None:
@@ -51,6 +56,11 @@ def unless_seen(seen: dict[str, Any], name: str, tree: Tree | None) -> Any:
         return gr.skip()
     seen[name] = digest
     return tree
+
+
+def model_look(model: int) -> str:
+    """The class that gives a model its colour, the same on every page."""
+    return f"m{model % 6}"
 
 
 def status(run: Run) -> Node:

@@ -7,7 +7,7 @@ import gradio as gr
 from sqlmodel import Session
 
 from app.pages import Place, asked, asked_id, missing
-from app.view import Node, action, empty, h, link, problem, table, view
+from app.view import Node, action, empty, h, interval, link, problem, table, view
 from app.wording import say
 from storage import listings
 from storage.tables import Artifact
@@ -87,8 +87,7 @@ def _verdicts(verdicts: list[dict[str, Any]]) -> Node:
 def _rate(verdict: dict[str, Any], side: str) -> Node:
     low, high = verdict[f"{side}_interval"]
     told = say("{low} to {high}", low=f"{low:.0%}", high=f"{high:.0%}")
-    band = h("i", class_="band", **{"from": low, "to": high})
-    bar = h("span", band, h("i", class_="mark", at=verdict[side]), class_=f"bar {side} {verdict['verdict'].split()[0]}", aria_hidden="true")
+    bar = interval(verdict[side], low, high, f"{side} {verdict['verdict'].split()[0]}")
     return h("div", h("b", f"{verdict[side]:.0%}"), bar, h("small", told), class_="rate")
 
 

@@ -1,8 +1,5 @@
 """One run: what it is doing, what its model says at each checkpoint, its log, settings and lineage."""
 
-import difflib
-import re
-from functools import lru_cache
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,7 +9,7 @@ from app import form
 from app.pages import missing, progress, run_title, settings_table, status, when
 from app.view import Node, h, link, problem
 from app.wording import say
-from engine import library
+from engine import conversations, differences, library
 from engine.catalogue import stages
 from storage import curves, listings, queries
 from storage.files import Home
@@ -37,9 +34,11 @@ def head(session: Session, run: Run) -> list[Node]:
         buttons.append(h("button", word, on="stop", data=told, disabled=bool(run.stop_requested)))
     if run.status in (FAILED, CANCELLED):
         buttons.append(h("button", say("Resume"), class_="primary", on="resume", data=told))
-    if run.status in FINAL:
-        buttons.append(h("button", say("Run again"), on="retry", data=told))
-    buttons.append(link(say("Clone"), f"/new?from={run.id}", class_="button"))
+    if run.stage == conversations.STAGE:
+        buttons.append(link(say("Open the conversation"), f"/compare?talk={run.id}", class_="button primary"))
+    else:
+        again = [h("button", say("Run again"), on="retry", data=told)] if run.status in FINAL else []
+        buttons += [*again, link(say("Clone"), f"/new?from={run.id}", class_="button")]
     title = h("h1", f"{run.id} {run_title(run)}", class_="nowrap")
     parts: list[Node] = [
         h(
@@ -65,7 +64,7 @@ def head(session: Session, run: Run) -> list[Node]:
 
 def panel(session: Session, run: Run, known: dict[str, Any]) -> list[Node]:
     """Answers: at each checkpoint against the start while a model learns, else one page after the other."""
-    steps = listings.answer_steps(session, run.id or 0)
+    steps = [] if run.stage == conversations.STAGE else listings.answer_steps(session, run.id or 0)
     if not steps:
         return []
     if len(steps) == 1 and steps[0] == 0 and run.stage == "generate":
@@ -134,16 +133,9 @@ def body(session: Session, home: Home, run: Run) -> list[Node]:
     return parts
 
 
-@lru_cache(maxsize=1024)  # every tick shows the same answers
-def changed(before: str, after: str) -> tuple[Node, ...]:
+def marked(before: str, after: str) -> list[Node]:
     """The later text with the words marked that the earlier one did not have."""
-    old, new = (re.findall(r"\w+|\s+|[^\w\s]", text) for text in (before, after))
-    pieces: list[Node] = []
-    for kind, _, _, start, end in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        text = "".join(new[start:end])
-        if text:
-            pieces.append(text if kind == "equal" else h("ins", text, class_="raw"))
-    return tuple(pieces)
+    return [h("ins", text, class_="raw") if new else text for text, new in differences.changed(before, after)]
 
 
 def _sentence(session: Session, run: Run) -> str:
@@ -173,7 +165,7 @@ def _item(answer: Response, before: Response | None, first: int, step: int) -> N
         h("div", *([h("span", str(t["role"]), class_="role")] if len(answer.prompt) > 1 else []), str(t["content"]), class_="turn raw")
         for t in answer.prompt
     ]
-    text = (changed(before.answer, answer.answer) if before else (answer.answer,)) if answer.answer else (say("(nothing)"),)
+    text = (marked(before.answer, answer.answer) if before else (answer.answer,)) if answer.answer else (say("(nothing)"),)
     sides = [
         h(
             "div",

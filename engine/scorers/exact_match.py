@@ -6,14 +6,16 @@ The normalisation of SQuAD (Rajpurkar et al. 2016, 1606.05250).
 import re
 import string
 from collections.abc import Sequence
+from math import nan
 from typing import Any
 
+REFERENCE = "accepted answers"
 _PUNCTUATION = str.maketrans("", "", string.punctuation + "“”‘’…")
 
 
 def score(_prompt: list[dict[str, Any]], answer: str, reference: Sequence[str]) -> float:
-    """1.0 if the whole answer equals one of the references, else 0.0."""
-    return float(normalise(answer) in {normalise(accepted) for accepted in reference})
+    """1.0 if the whole answer equals one of the references, else 0.0; nan without a reference."""
+    return float(normalise(answer) in {normalise(accepted) for accepted in reference}) if reference else nan
 
 
 def normalise(text: str) -> str:

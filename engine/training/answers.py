@@ -14,7 +14,7 @@ import numpy
 import torch
 from transformers import GenerationConfig, LogitsProcessorList, RepetitionPenaltyLogitsProcessor, StoppingCriteriaList
 
-from engine.chat import Chat
+from engine.chat import Chat, Thinking
 from engine.settings import SamplingSettings
 from engine.training.batches import by_length
 from engine.training.rows import Prompt
@@ -86,10 +86,13 @@ def batched(
         yield rows, replies
 
 
-def as_answer(chat: Chat, prompt: Prompt, sample: int, reply: Reply, artifact: int, step: int = 0) -> Answer:
-    """A reply as it is stored."""
-    text = chat.decode(reply.ids)
-    return Answer(artifact, prompt.key, prompt.messages, text, reply.ids, reply.finish_reason, step, sample, prompt.extra)
+def as_answer(
+    chat: Chat, prompt: Prompt, sample: int, reply: Reply, artifact: int, step: int = 0, thinking: Thinking = "default"
+) -> Answer:
+    """A reply as it is stored, its reasoning apart from the answer."""
+    thought, text = chat.split_thought(reply.ids, chat.opens_thought(prompt.messages, thinking))
+    extra = prompt.extra | ({"thought": thought} if thought else {})
+    return Answer(artifact, prompt.key, prompt.messages, text, reply.ids, reply.finish_reason, step, sample, extra)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import json
 
 from app import charts, live
 from app.pages import unless_seen
-from app.pages.run_view import changed
+from app.pages import run_view
 from app.view import empty, h, link, problem, table
 from storage.curves import Curves
 
@@ -54,7 +54,7 @@ def test_a_tick_carries_only_what_is_new_and_where_it_goes_on() -> None:
 
 
 def marked(before: str, after: str) -> str:
-    return "".join(piece if isinstance(piece, str) else f"[{piece['c'][0]}]" for piece in changed(before, after))
+    return "".join(piece if isinstance(piece, str) else f"[{piece['c'][0]}]" for piece in run_view.marked(before, after))
 
 
 def test_the_words_that_changed_are_marked() -> None:

@@ -4,6 +4,7 @@ from dataclasses import asdict
 from html import escape
 from typing import Any
 
+from engine.exchange import STYLE
 from engine.statistics import Verdict
 
 ORDER = ("learned", "forgot", "kept", "not enough evidence")
@@ -68,20 +69,3 @@ def _answer(row: dict[str, Any]) -> str:
         for side in row["answers"]
     )
     return f'<section><p class="prompt">{escape(prompt)}{wanted}</p><div class="pair">{sides}</div></section>'
-
-
-STYLE = """
-:root{--paper:#FBFAF7;--ink:#1B1D21;--soft:#5D6269;--line:#E4E1DA;--card:#fff}
-@media(prefers-color-scheme:dark){:root{--paper:#14161A;--ink:#ECEAE4;--soft:#A3A7AE;--line:#2C3038;--card:#1C1F25}}
-body{background:var(--paper);color:var(--ink);margin:0;font:15px/1.5 ui-sans-serif,system-ui,"Noto Sans","Noto Sans CJK SC",sans-serif}
-main{max-width:1080px;margin:0 auto;padding:32px 16px}
-h1{font-size:24px;line-height:1.35;font-weight:600}h2{font-size:18px;margin-top:40px}
-.models,small{color:var(--soft)}
-table{border-collapse:collapse;margin:16px 0;font-variant-numeric:tabular-nums;display:block;overflow-x:auto}
-th,td{text-align:left;padding:6px 16px 6px 0;border-bottom:1px solid var(--line);font-weight:inherit}
-th{color:var(--soft)}td b{font-weight:600}
-section{border-top:1px solid var(--line);padding:12px 0}
-.prompt{margin:0 0 8px;white-space:pre-wrap;font-weight:600}.prompt small{font-weight:400}
-.pair{display:grid;grid-template-columns:1fr 1fr;gap:16px}.pair pre{white-space:pre-wrap;overflow-wrap:anywhere;margin:0;font:inherit}
-@media(max-width:600px){.pair{grid-template-columns:1fr}}
-"""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from engine.chat import count_tokens
 from engine.errors import UserError
 from engine.scorers import contains, exact_match
 from engine.stage import Input, Kind, Responses, Stage
@@ -50,7 +51,7 @@ class CompareAnswers(Stage):
 
     def run(self, work: "Work") -> None:
         """Pair the answers, score both sides, write report.json and report.html."""
-        from engine.statistics import bootstrap_difference, verdicts
+        from engine.statistics import verdicts
 
         before, after = (read_answers(work.input(field).folder) for field in ("before", "after"))
         keys = [key for key in before if key in after]
@@ -64,18 +65,13 @@ class CompareAnswers(Stage):
             for name, title in ABILITIES.items()
         }
         told = verdicts({title: items for title, items in pairs.items() if items}, self.margin)
-        lengths = [[len(side[key]["token_ids"]) for key in keys] for side in (before, after)]
-        change, low, high = bootstrap_difference(*lengths)
         suite = hashlib.sha256(json.dumps([sorted(keys), sorted(ABILITIES)]).encode()).hexdigest()[:16]
         work.scores(_scores(models, scored, suite))
         report = {
             "sentence": _report.sentence(told, self.margin),
             "verdicts": [_report.verdict_row(verdict) for verdict in told],
             "models": [{"id": model.id, "name": model.name} for model in models],
-            "facts": [
-                ["Median length", f"{median(lengths[0]):g} tokens", f"{median(lengths[1]):g} tokens"],
-                ["Change of the mean length", "", f"{change:+.1f} tokens, 95 % interval {low:+.1f} to {high:+.1f}, n = {len(keys)}"],
-            ],
+            "facts": _lengths([(_tokens(before[key]), _tokens(after[key])) for key in keys]),
             "answers": [_row(key, models, before[key], after[key], scored[key]) for key in keys],
             "notes": [
                 f"Kept means a net loss below {self.margin:.0%} with 95 % confidence; forgot and learned: exact McNemar, Holm, p < 0.05.",
@@ -119,6 +115,22 @@ def references(row: dict[str, Any]) -> list[str]:
     return extra.get("accept") or ([extra["answer"]] if extra.get("answer") else [])
 
 
+def _tokens(row: dict[str, Any]) -> int | None:
+    return count_tokens(row["token_ids"], row["extra"])
+
+
+def _lengths(pairs: list[tuple[int | None, int | None]]) -> list[list[str]]:
+    """The lengths of both sides in words, as far as somebody counted them."""
+    from engine.statistics import bootstrap_difference
+
+    counted = [[length for length in side if length is not None] for side in zip(*pairs, strict=True)]
+    facts = [["Median length", *(f"{median(known):g} tokens" if known else "not counted" for known in counted)]]
+    if both := [(left, right) for left, right in pairs if left is not None and right is not None]:
+        change, low, high = bootstrap_difference([left for left, _ in both], [right for _, right in both])
+        facts.append(["Change of the mean length", "", f"{change:+.1f} tokens, 95 % interval {low:+.1f} to {high:+.1f}, n = {len(both)}"])
+    return facts
+
+
 def _scores(models: list[Input], scored: Mapping[str, list[dict[str, float]]], suite: str) -> list[Any]:
     from engine.work import ItemScore
 
@@ -136,7 +148,7 @@ def _row(key: str, models: list[Input], before: dict[str, Any], after: dict[str,
             "model": model.id,
             "answer": row["answer"],
             "finish_reason": row["finish_reason"],
-            "tokens": len(row["token_ids"]),
+            "tokens": _tokens(row),
             "correct": bool(side["exact"]) if "exact" in side else None,
         }
         for model, row, side in zip(models, (before, after), sides, strict=True)

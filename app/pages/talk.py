@@ -1,0 +1,136 @@
+"""The live half of Compare: one question, all models answer at once, word by word; several turns; stop, edit and ask again."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+from pydantic import ValidationError
+from sqlmodel import Session
+
+from app import form
+from app.pages import Place, as_id, asked, asked_id, talk_view
+from app.pages.talk_view import Growing
+from app.view import Node, action, problem, view
+from app.wording import error, say
+from engine import conversations
+from engine.comparison import MOST
+from engine.conversations import Talk
+from engine.errors import UserError
+from storage.tables import Artifact, Response, Run
+
+PAUSE = 0.1  # seconds between two updates of the screen
+QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+
+
+def wanted(request: gr.Request) -> bool:
+    """Whether the address asks for a live conversation."""
+    return bool(asked(request, "live") or asked(request, "talk"))
+
+
+def build(place: Place, demo: gr.Blocks) -> None:
+    """Draw the live half; it shows only when the address asks for it."""
+    stopping: set[int] = set()  # conversations whose answers a person wants to end
+    state = gr.State({})
+    shown = view()
+    with gr.Column(visible=False, elem_classes="dj-talk") as box:
+        typed = gr.Textbox(label=say("Your turn"), placeholder=say("Ask all of them something"), lines=1, max_lines=8, interactive=True)
+        with gr.Row():
+            send = gr.Button(say("Send"), variant="primary")
+            stop = gr.Button(say("Stop"))
+    with gr.Column(visible=False) as how:
+        fields = form.draw(Talk, {}, lambda _kind, _formats: [])
+    chosen = [field.component for field in fields]
+
+    def load(request: gr.Request) -> list[Any]:
+        if not wanted(request):
+            return [{}, [], gr.update(visible=False), gr.update(visible=False), gr.skip()]
+        known = _start(place, request)
+        there = bool(known["models"])
+        first = gr.update(value=_question(place, request)) if not known["run"] else gr.skip()
+        return [known, _tree(place, known), gr.update(visible=there), gr.update(visible=there and not known["run"]), first]
+
+    def ask(known: dict[str, Any], text: str, *settings: Any) -> Iterator[list[Any]]:
+        known = dict(known)
+        if not text.strip():
+            yield [known, _tree(place, known), gr.skip(), gr.skip()]
+            return
+        try:
+            if not known["run"]:
+                how_ = Talk.model_validate(form.collect(fields, list(settings)))
+                known["run"] = conversations.start(place.database, place.home, known["models"], how_.system, how_.sampling)
+            yield from _stream(place, known, text, stopping)
+        except (UserError, ValidationError) as refused:
+            told = form.messages(fields, refused)[1] or error(refused)
+            yield [known, [problem(told), *_tree(place, known)], text, gr.skip()]  # what was typed stays
+
+    def halt(known: dict[str, Any]) -> None:
+        if known.get("run"):
+            stopping.add(known["run"])
+
+    def act(event: gr.EventData, known: dict[str, Any]) -> list[Any]:
+        data = action(event)
+        if data.get("name") == "edit":
+            known = {**known, "edit": int(data.get("turn", 0))}
+            return [known, _tree(place, known), gr.update(value=str(data.get("text", "")))]
+        known = {**known, "edit": None}
+        return [known, _tree(place, known), gr.update(value="")]
+
+    demo.load(load, None, [state, shown, box, how, typed], **QUIET)
+    shown.act(act, state, [state, shown, typed], trigger_mode="multiple", **QUIET)
+    stop.click(halt, state, None, **QUIET)
+    gr.on(
+        [send.click, typed.submit],
+        ask,
+        [state, typed, *chosen],
+        [state, shown, typed, how],
+        show_progress="hidden",
+        api_visibility="private",
+        concurrency_id="live",
+        concurrency_limit=4,
+    )
+
+
+def _start(place: Place, request: gr.Request) -> dict[str, Any]:
+    run = asked_id(request, "talk")
+    models = list(dict.fromkeys(as_id(part) for part in asked(request, "live").split(",")))[:MOST]
+    with Session(place.database) as session:
+        row = session.get(Run, run) if run else None
+        if row and row.stage == "conversation":
+            return {"models": list(row.settings["models"]), "run": run, "edit": None}
+        there = [id for id in models if (one := session.get(Artifact, id)) and one.kind == "model" and one.ready_at]
+    return {"models": there, "run": None, "edit": None}
+
+
+def _question(place: Place, request: gr.Request) -> str:
+    """The last turn of a stored prompt that somebody wants to ask live."""
+    with Session(place.database) as session:
+        row = session.get(Response, asked_id(request, "ask") or 0)
+    return str(row.prompt[-1]["content"]) if row and row.prompt else ""
+
+
+def _stream(place: Place, known: dict[str, Any], text: str, stopping: set[int]) -> Iterator[list[Any]]:
+    """Pass on what the models say, at most ten times a second."""
+    run, turn = known["run"], known["edit"]
+    known["edit"] = None
+    stopping.discard(run)
+    with Session(place.database) as session:
+        at = len(conversations.turns(session, run)) if turn is None else turn
+    growing = Growing(at, text, {})
+    said = conversations.say(place.database, place.home, run, text, turn)
+    yield [known, _tree(place, known, growing), "", gr.update(visible=False)]
+    drawn = time.monotonic()
+    for one in said:
+        growing.add(one)
+        if run in stopping:
+            said.close()  # what was said so far is stored as stopped
+            break
+        if time.monotonic() - drawn >= PAUSE:
+            yield [known, _tree(place, known, growing), gr.skip(), gr.skip()]
+            drawn = time.monotonic()
+    yield [known, _tree(place, known, growing.ended()), gr.skip(), gr.skip()]
+
+
+def _tree(place: Place, known: dict[str, Any], growing: Growing | None = None) -> list[Node]:
+    with Session(place.database) as session:
+        return talk_view.tree(session, known, growing)

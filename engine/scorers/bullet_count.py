@@ -1,0 +1,13 @@
+"""Bullet count: how many lines are items of a list: "- ", "* ", "+ ", "• ", "1. " or "1) "."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+RATE = False
+_BULLET = re.compile(r"^[ \t]*(?:[-*+•‣◦–]|\d{1,3}[.)])[ \t]+\S", re.MULTILINE)
+
+
+def score(_prompt: list[dict[str, Any]], answer: str, _reference: Sequence[str]) -> float:
+    """The number of items."""
+    return float(len(_BULLET.findall(answer)))

@@ -1,0 +1,22 @@
+"""Readability: the automated readability index (Senter and Smith 1967), about the school year that reads it. English only."""
+
+import re
+from collections.abc import Sequence
+from math import nan
+from typing import Any
+
+from engine.scorers.length import words
+
+RATE = False
+LEAST = 5  # words
+_END = re.compile(r"[.!?]+(?=\s|$)|\n\s*\n")
+
+
+def score(_prompt: list[dict[str, Any]], answer: str, _reference: Sequence[str]) -> float:
+    """4.71 letters per word + 0.5 words per sentence - 21.43, never below 0; nan for fewer than five words."""
+    told = words(answer)
+    if len(told) < LEAST:
+        return nan
+    sentences = sum(1 for part in _END.split(answer) if words(part))
+    letters = sum(character.isalnum() for word in told for character in word)
+    return max(0.0, 4.71 * letters / len(told) + 0.5 * len(told) / max(1, sentences) - 21.43)
