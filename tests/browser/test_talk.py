@@ -85,6 +85,7 @@ def test_two_models_stream_while_a_third_trains(address: str, home: Home, page: 
 
 def test_three_turns_edit_and_reload(address: str, page: Page) -> None:
     page.goto(address + "/compare?live=1,2")
+    limit(page, 30)
     for turn, text in enumerate(("what is the city of mira ?", "and of tomas ?", HOSTILE)):
         ask(page, text)
         answered(page, turn)
@@ -103,8 +104,7 @@ def test_three_turns_edit_and_reload(address: str, page: Page) -> None:
 
 def test_stop_keeps_what_was_said(address: str, home: Home, page: Page) -> None:
     page.goto(address + "/compare?live=1,2")
-    page.get_by_text("Sampling").click()
-    page.get_by_label("Max new tokens").fill("400")
+    limit(page, 400)
     page.get_by_label("Temperature").first.fill("2")
     ask(page, "tell me a long story about mira")
     expect(page.locator(".item .columns pre").first).not_to_be_empty(timeout=MINUTE)
@@ -122,8 +122,22 @@ def test_settings_that_do_not_go_together_are_told_and_the_question_stays(addres
     page.get_by_text("Sampling").click()
     page.get_by_label("Top p").first.fill("0.5")
     ask(page, "kept")
-    expect(page.locator(".problem")).to_contain_text("top_p")
+    expect(page.locator(".problem")).to_contain_text("top_k reach nothing")
     expect(page.get_by_label("Your turn")).to_have_value("kept")
+
+
+def test_a_question_too_long_for_the_context_is_named_with_counts(address: str, page: Page) -> None:
+    page.goto(address + "/compare?live=1,2")
+    ask(page, "mira " * 600)
+    expect(page.locator(".item .problem")).to_have_count(2, timeout=MINUTE)
+    expect(page.locator(".item .problem").first).to_contain_text("512")
+    ask(page, "what is the city of mira ?")
+    answered(page, 0)
+
+
+def limit(page: Page, tokens: int) -> None:
+    page.get_by_text("Sampling").click()
+    page.get_by_label("Max new tokens").fill(str(tokens))
 
 
 def submit_stop(home: Home, run: int) -> None:
