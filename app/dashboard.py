@@ -1,26 +1,30 @@
 """The dashboard: pages on real addresses, served to this machine, beside a dispatcher that outlives it."""
 
-import ipaddress
 import logging
 import os
 import socket
 import threading
 import time
+from typing import Any
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
 import typer
+import uvicorn
+from fastapi import FastAPI
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
 
+from app import access, downloads
 from app.live import PLOTLY
-from app.pages import Place, compare, home, library, new, report, runs
+from app.pages import Place, compare, home, label, library, new, report, runs
 from app.view import ASSETS
 from app.wording import say
-from engine import dispatcher
+from engine import dispatcher, users
 from engine.errors import UserError
+from storage import people, queries
 from storage.files import Home
 
 log = logging.getLogger(__name__)
@@ -32,7 +36,7 @@ def build(database: Engine, home_: Home) -> gr.Blocks:
     """All pages."""
     place = Place(database, home_)
     gr.set_static_paths(paths=[ASSETS, PLOTLY])
-    demo = gr.Blocks(title="Dianjing", analytics_enabled=False)
+    demo = gr.Blocks(title="Dianjing", analytics_enabled=False, delete_cache=(3600, 86400))  # uploads are copied where they belong
     with demo:
         gr.Navbar(main_page_name=say("Home"))
         home.build(place, demo)
@@ -48,27 +52,63 @@ def build(database: Engine, home_: Home) -> gr.Blocks:
     return demo
 
 
+def application(database: Engine, home_: Home, login: bool) -> FastAPI:
+    """Everything that is served, behind one gate: the raters' app, the owners' app, and the files that leave it.
+
+    A new address needs nothing of its own to be safe: what is not under /label is for owners.
+    """
+    served = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    served.include_router(downloads.routes(Place(database, home_)))
+    look: dict[str, Any] = {
+        "theme": gr.themes.Base(font=FONTS, font_mono=["ui-monospace", "monospace"]), "css_paths": [ASSETS / "style.css"],
+        "footer_links": [], "run_history": False, "ssr_mode": False,
+    }  # fmt: skip
+    raters, owners = label.build(Place(database, home_)), build(database, home_)
+    gr.mount_gradio_app(served, raters, "/label", auth_dependency=access.anyone, max_file_size="1kb", **look)
+    gr.mount_gradio_app(
+        served, owners, "/", auth_dependency=access.owner, max_file_size="2gb", favicon_path=ASSETS / "logo.svg",
+        allowed_paths=[str(home_.root / "artifacts")], **look,
+    )  # fmt: skip
+    served.add_middleware(access.Gate, database=database, login=login)
+    return served
+
+
 def serve(database: Engine, home_: Home, host: str, port: int, keep_spare: bool = True) -> None:
-    """Serve until interrupted. Raises UserError for an address others can reach, and for a port in use."""
-    if not _loopback(host):
-        message = "{host} can be reached by others, and there is no login yet: use 127.0.0.1, and ssh -L {port}:127.0.0.1:{port} elsewhere"
-        raise UserError(message, host=host, port=port)
+    """Serve until interrupted. Raises UserError for an address others can reach while nobody can sign in, and for a port in use."""
+    login = not access.is_loopback(host)
+    invitation = _let_the_owner_in(database, host) if login else None
     if not _free(host, port):
         other = next((p for p in range(port + 1, port + 100) if _free(host, p)), 0)
         raise UserError("port {port} on {host} is in use; try --port {other}", port=port, host=host, other=other)
-    demo = build(database, home_)
+    os.environ["GRADIO_TEMP_DIR"] = str(home_.uploads / "gradio")  # what is uploaded stays in the home
+    web = application(database, home_, login)
     threading.Thread(target=_keep_dispatching, args=(database, home_, keep_spare), daemon=True).start()
-    _, address, _ = demo.launch(
-        server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, footer_links=[], run_history=False, share=False,
-        theme=gr.themes.Base(font=FONTS, font_mono=["ui-monospace", "monospace"]), css_paths=[ASSETS / "style.css"],
-        favicon_path=ASSETS / "logo.svg", allowed_paths=[str(home_.root / "artifacts")], ssr_mode=False, max_file_size="2gb",
-    )  # fmt: skip
+    server = uvicorn.Server(uvicorn.Config(web, host=host, port=port, log_level="warning", timeout_graceful_shutdown=1))
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+    threading.Thread(target=_announce, args=(server, address, home_, invitation), daemon=True).start()
+    server.run()
+
+
+def _let_the_owner_in(database: Engine, host: str) -> str | None:
+    """In a container the first owner comes by DIANJING_OWNER_PASSWORD or a one-time link, whose token is returned. Raises UserError."""
+    if os.environ.get("DIANJING_CONTAINER"):
+        return users.first_owner(database, os.environ.get("DIANJING_OWNER_PASSWORD"), queries.utc_now())
+    with Session(database) as session:
+        if not people.users(session, people.OWNER):
+            message = (
+                "{host} can be reached by others, and nobody could sign in: run `dianjing user add NAME --role owner`, or use 127.0.0.1"
+            )
+            raise UserError(message, host=host)
+    return None
+
+
+def _announce(server: uvicorn.Server, address: str, home_: Home, invitation: str | None) -> None:
+    while not server.started:
+        time.sleep(0.05)
     typer.echo(say("Dianjing is open at {address} (home: {home}). Ctrl-C closes it; training goes on.", address=address, home=home_.root))
-    try:
-        while True:
-            time.sleep(3600)
-    except KeyboardInterrupt:
-        demo.close()
+    if invitation:
+        link = f"{address}welcome?token={invitation}"
+        typer.echo(say("Nobody can sign in yet. The first owner sets a password here, once, within a day: {link}", link=link))
 
 
 def _keep_dispatching(database: Engine, home_: Home, keep_spare: bool) -> None:
@@ -82,13 +122,6 @@ def _keep_dispatching(database: Engine, home_: Home, keep_spare: bool) -> None:
         except (OperationalError, OSError):  # a full disk, a database that restarts: look again
             log.exception("the dispatcher cannot be started")
         time.sleep(2)
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _free(host: str, port: int) -> bool:

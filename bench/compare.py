@@ -65,7 +65,7 @@ def next_prompt(page: Page, turn: int) -> float:
 def measure(page: Page) -> None:
     """A regular expression over every answer of every model."""
     page.get_by_label("Measure").select_option("regex")
-    page.locator("input[placeholder]").last.fill("sentence.*length")
+    page.get_by_placeholder("a regular expression").fill("sentence.*length")
     page.keyboard.press("Enter")
     page.locator("tr", has_text="sentence.*length").first.wait_for()
 

@@ -38,6 +38,9 @@ class TrainingSettings(Group):
     keep_checkpoints: int = Field(
         2, ge=1, le=100, title="Checkpoints kept", description="The best and the last stay, then the newest ones."
     )
+    tracker: Literal["none", "tensorboard", "trackio", "wandb"] = Field(
+        "none", title="Tracker", description="Send the numbers to another tool too, if it is installed. wandb without a key stays offline."
+    )
     seed: int = Field(0, ge=0, le=2**31 - 1, title="Seed", description="The same seed gives the same run on the same machine.")
 
 

@@ -9,12 +9,12 @@ from urllib.parse import parse_qsl, urlsplit
 import gradio as gr
 from sqlalchemy import Engine
 
-from app.view import Node, Tree, h, link, problem, state
+from app.view import GLYPHS, Node, Tree, h, link, problem, state
 from app.wording import ago, duration, number, say
 from engine.catalogue import stages
 from storage import queries
 from storage.files import Home
-from storage.tables import QUEUED, RUNNING, Run
+from storage.tables import FINAL, QUEUED, RUNNING, Run
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,26 @@ def model_look(model: int) -> str:
     return f"m{model % 6}"
 
 
-def status(run: Run) -> Node:
-    """A run's state for people."""
-    return state(run.status, say("stopping" if run.stop_requested and run.status == RUNNING else run.status))
+def status(run: Run, told: str = "") -> Node:
+    """A run's state for people; once it has ended, with what is told to somebody who asked for it."""
+    word = say("stopping" if run.stop_requested and run.status == RUNNING else run.status)
+    return state(run.status, word, **({"ended": _ending(run, word, told)} if run.status in FINAL else {}))
+
+
+def tell_button(run: Run) -> Node:
+    """Asks to be told when a run ends, in this browser."""
+    note = h("small", say("No notifications here (not allowed, or not on this machine): this tab's title will say it."), class_="soft")
+    return h("span", h("button", say("Tell me when it ends"), on="tell", data={"run": _once(run)}), note, class_="row tell")
+
+
+def _ending(run: Run, word: str, told: str) -> dict[str, str]:
+    title = f"{GLYPHS[run.status]} {run.id} {run_title(run)}: {word}"
+    return {"run": _once(run), "title": title, "body": (told or run.error or "")[:200], "href": f"/runs?run={run.id}"}
+
+
+def _once(run: Run) -> str:
+    """A run from queued to settled: resumed, it is another one, and so is the run of this number in another home."""
+    return f"{run.id} {run.queued_at.isoformat()}"
 
 
 def progress(run: Run) -> list[Node]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from app.pages import compare_figures
 from app.pages.compare_address import DEFAULTS, address
 from app.pages.compare_sides import Shown, Side
-from app.pages.run_view import marked
+from app.pages.run_view import marked, reasoning
 from app.view import Node, empty, h, link
 from app.wording import number, say
 from engine import comparison
@@ -153,11 +153,6 @@ def _answer(shown: Shown, side: Side, row: Response, line: Line, base: Response 
     figures = h("small", " · ".join(_figures(row, line)))
     named = h("small", side.name, class_="show-narrow")
     return h("div", named, *thought, h("pre", *text, class_="raw"), figures, *marks, *reads, class_=f"side {side.look}")
-
-
-def reasoning(text: str) -> list[Node]:
-    """What a model thought before it answered, folded."""
-    return [h("details", h("summary", say("Reasoning")), h("pre", text, class_="raw"))] if text else []
 
 
 def _figures(row: Response, line: Line) -> list[str]:

@@ -142,8 +142,9 @@ def _one(place: Place, session: Session, row: Artifact, known: dict[str, Any]) -
 
 def _next(row: Artifact) -> list[Node]:
     if row.kind == "model":
+        endpoint = row.summary.get("format") == "endpoint"
         return [
-            link(say("Fine-tune"), f"/new?stage=finetune&model={row.id}", class_="button"),
+            *([] if endpoint else [link(say("Fine-tune"), f"/new?stage=finetune&model={row.id}", class_="button")]),
             link(say("Ask it"), f"/new?stage=generate&models={row.id}", class_="button"),
         ]
     if row.kind == "report":

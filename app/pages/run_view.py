@@ -6,11 +6,12 @@ from pydantic import ValidationError
 from sqlmodel import Session
 
 from app import form
-from app.pages import missing, progress, run_title, settings_table, status, when
+from app.pages import missing, progress, run_title, settings_table, status, tell_button, when
 from app.view import Node, h, link, problem
 from app.wording import say
 from engine import conversations, differences, library
 from engine.catalogue import stages
+from engine.chat import count_tokens
 from storage import curves, listings, queries
 from storage.files import Home
 from storage.tables import CANCELLED, FAILED, FINAL, SUCCEEDED, Response, Run
@@ -32,6 +33,7 @@ def head(session: Session, run: Run) -> list[Node]:
     if run.status not in FINAL:
         word = say("Stop") if run.status == "queued" else say("Stop and save")
         buttons.append(h("button", word, on="stop", data=told, disabled=bool(run.stop_requested)))
+        buttons.append(tell_button(run))
     if run.status in (FAILED, CANCELLED):
         buttons.append(h("button", say("Resume"), class_="primary", on="resume", data=told))
     if run.stage == conversations.STAGE:
@@ -39,11 +41,13 @@ def head(session: Session, run: Run) -> list[Node]:
     else:
         again = [h("button", say("Run again"), on="retry", data=told)] if run.status in FINAL else []
         buttons += [*again, link(say("Clone"), f"/new?from={run.id}", class_="button")]
+    report = next((a for a in made.values() if a.kind == "report" and a.ready_at), None)
+    sentence = str(report.summary.get("sentence", "")) if report else _sentence(session, run)
     title = h("h1", f"{run.id} {run_title(run)}", class_="nowrap")
     parts: list[Node] = [
         h(
             "div",
-            h("div", title, status(run), h("span", when(run), class_="soft"), class_="row"),
+            h("div", title, status(run, f"{name}. {run.error or sentence}"), h("span", when(run), class_="soft"), class_="row"),
             h("div", *buttons, class_="row"),
             class_="row between",
         ),
@@ -53,8 +57,6 @@ def head(session: Session, run: Run) -> list[Node]:
         parts.append(h("div", *progress(run), class_="row"))
     if run.error:
         parts.append(problem(run.error))
-    report = next((a for a in made.values() if a.kind == "report" and a.ready_at), None)
-    sentence = str(report.summary.get("sentence", "")) if report else _sentence(session, run)
     if sentence:
         parts.append(h("p", h("b", sentence)))
     if report:
@@ -138,6 +140,11 @@ def marked(before: str, after: str) -> list[Node]:
     return [h("ins", text, class_="raw") if new else text for text, new in differences.changed(before, after)]
 
 
+def reasoning(text: str) -> list[Node]:
+    """What a model thought before it answered, folded."""
+    return [h("details", h("summary", say("Reasoning")), h("pre", text, class_="raw"))] if text else []
+
+
 def _sentence(session: Session, run: Run) -> str:
     """From the held-out loss where there is one: the loss of single batches says little."""
     told = curves.read(session, run.id or 0, ["loss", "eval_loss"], points=100).series
@@ -169,6 +176,7 @@ def _item(answer: Response, before: Response | None, first: int, step: int) -> N
     sides = [
         h(
             "div",
+            *reasoning(str(answer.extra.get("thought", ""))),
             h("pre", *text, class_="raw"),
             h("small", _figures(answer)),
             class_="side tuned" if before else "side base" if step == first else "side",
@@ -179,6 +187,7 @@ def _item(answer: Response, before: Response | None, first: int, step: int) -> N
             0,
             h(
                 "div",
+                *reasoning(str(before.extra.get("thought", ""))),
                 h("pre", before.answer or say("(nothing)"), class_="raw"),
                 h("small", say("step {step}", step=first), " · ", _figures(before)),
                 class_="side base",
@@ -195,7 +204,8 @@ def _item(answer: Response, before: Response | None, first: int, step: int) -> N
 
 def _figures(answer: Response) -> str:
     ended = say("stopped") if answer.finish_reason == "stop" else say("cut at the limit")
-    return f"{say('{n} tokens', n=len(answer.token_ids))} · {ended}"
+    tokens = count_tokens(answer.token_ids, answer.extra)
+    return ended if tokens is None else f"{say('{n} tokens', n=tokens)} · {ended}"
 
 
 def _settings(run: Run) -> Node:

@@ -6,7 +6,7 @@ from typing import Any
 from sqlmodel import Session
 
 from app.pages import model_look
-from app.pages.compare_view import reasoning
+from app.pages.run_view import reasoning
 from app.view import Node, empty, h, link, problem
 from app.wording import number, say
 from engine import conversations

@@ -91,6 +91,8 @@ def seed(home: Home) -> None:
                     )
                     session.add(Response(run=one, at=now, artifact=child, step=step, prompt_key=f"key{place}", prompt=prompt, answer=answer,
                                          token_ids=[1, 2, 3], finish_reason="stop" if step else "length"))  # fmt: skip
+        report = artifact("report", "Quickstart report", compared, "report", sentence=_write_report(home, base, child, len_of=40))
+        _move(home.artifact_folder(0), home.artifact_folder(report))
         for place, model in enumerate((base, child)):
             asked = run("generate", "succeeded", {"models": [model], "prompts": data}, step=24, total=24, **over)
             session.add_all([Consumed(run=asked, artifact=data, field="prompts"), Consumed(run=asked, artifact=model, field="models.0")])
@@ -102,8 +104,6 @@ def seed(home: Home) -> None:
                 ended = "stop" if place or n % 2 else "length"
                 told = {"prompt_key": f"sum{n}", "prompt": [{"role": "user", "content": question}], "answer": reply, "extra": extra}
                 session.add(Response(run=asked, at=now, artifact=model, token_ids=[1] * (len(reply) // 4 + 1), finish_reason=ended, **told))
-        report = artifact("report", "Quickstart report", compared, "report", sentence=_write_report(home, base, child, len_of=40))
-        _move(home.artifact_folder(0), home.artifact_folder(report))
         session.commit()
 
 

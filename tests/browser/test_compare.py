@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.seed import HOSTILE
 
-TWO = "/compare?answers=5-1,6-3"
+TWO = "/compare?answers=6-1,7-3"
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_it_leaves_as_files(two: Page, filled: str) -> None:
 
 
 def test_an_address_of_what_is_not_there_says_so(page: Page, filled: str) -> None:
-    page.goto(filled + "/compare?answers=99-1,5-1")
+    page.goto(filled + "/compare?answers=99-1,6-1")
     expect(page.locator(".problem")).to_contain_text("99-1")
     expect(page.locator(".columns pre").first).to_be_visible()
     page.goto(filled + "/compare?talk=999")

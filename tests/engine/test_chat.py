@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from engine.chat import NO_LOSS, TEMPLATES, Chat, Encoded, prompt_key
+from engine.chat import NO_LOSS, TEMPLATES, Chat, Encoded, Thinking, ThoughtStream, count_tokens, prompt_key, split_thought
 from engine.errors import UserError
 from storage.files import default_home
 
@@ -224,3 +224,76 @@ def test_a_prompt_has_one_key_whatever_the_order_of_its_fields() -> None:
     assert prompt_key([{"role": "user", "content": "é"}]) == prompt_key([{"content": "é", "role": "user"}])
     assert prompt_key([{"role": "user", "content": "e"}]) != prompt_key([{"role": "user", "content": "é"}])
     assert len(prompt_key([])) == 16
+
+
+THINKS = (
+    TEMPLATES["chatml"].rstrip()
+    + "{% if add_generation_prompt %}{{ '<think>\\n' if enable_thinking | default(true) else '<think></think>' }}{% endif %}"
+)
+
+
+def test_reasoning_can_be_switched_where_the_template_knows_how(byte_level: Path, tmp_path: Path) -> None:
+    plain, thinks = Chat.open(byte_level), Chat.open(with_template(byte_level, tmp_path, THINKS))
+    assert (plain.knows_thinking, thinks.knows_thinking) == (False, True)
+    asked: dict[Thinking, str] = {thinking: thinks.render(TALK[:1], ask=True, thinking=thinking) for thinking in ("default", "on", "off")}
+    assert asked["default"] == asked["on"] == asked["off"].replace("<think></think>", "<think>\n")
+    assert thinks.decode(thinks.prompt_ids(TALK[:1], "off"), special=True) == asked["off"]
+    assert [thinks.opens_thought(TALK[:1], thinking) for thinking in ("default", "on", "off")] == [True, True, False]
+    assert not plain.opens_thought(TALK[:1], "on")
+    theirs = AutoTokenizer.from_pretrained(byte_level)
+    options = {"chat_template": THINKS, "tokenize": False, "add_generation_prompt": True}
+    assert theirs.apply_chat_template(TALK[:1], enable_thinking=True, **options) == asked["on"]
+    assert theirs.apply_chat_template(TALK[:1], enable_thinking=False, **options) == asked["off"]
+
+
+SPLIT = [  # text, whether the prompt opened the block, reasoning, answer
+    ("<think>\nhm\n</think>\n\nyes\n", None, "hm", "yes\n"),
+    (" <think></think>yes", False, "", "yes"),
+    ("hm\n</think>\n\nyes", True, "hm", "yes"),
+    ("hm\n</think>\n\nyes", None, "hm", "yes"),
+    ("hm, never", True, "hm, never", ""),
+    ("<think>hm, never", False, "hm, never", ""),
+    ("<think>a <think> b</think> c </think>", None, "a <think> b", "c </think>"),
+    (" yes ", None, "", " yes "),
+    ("the tag </think> ends it", False, "", "the tag </think> ends it"),
+    ("write <think> first", None, "", "write <think> first"),
+    ("<thin", None, "", "<thin"),
+    ("", None, "", ""),
+    ("", True, "", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text, opened, thought, answer", SPLIT)
+def test_reasoning_is_told_apart_from_the_answer(text: str, opened: bool | None, thought: str, answer: str) -> None:
+    assert split_thought(text, opened) == (thought, answer)
+
+
+@relaxed
+@given(data=st.data())
+def test_reasoning_is_told_apart_while_it_arrives(data: st.DataObject) -> None:
+    text, opened, thought, answer = data.draw(
+        st.sampled_from([case for case in SPLIT if case[1] is not None or "hm\n</think>" not in case[0]])
+    )
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=5)))
+    pieces = [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    stream, told = ThoughtStream(bool(opened)), []
+    for place, piece in enumerate(pieces):
+        told += stream.hear(piece, last=place == len(pieces) - 1)
+    assert "".join(piece for part, piece in told if part == "thought").strip() == thought
+    assert "".join(piece for part, piece in told if part == "text") == answer
+
+
+def test_tags_that_are_special_tokens_still_tell_reasoning_apart(byte_level: Path) -> None:
+    chat = Chat.open(byte_level)
+    chat.tokenizer.add_special_tokens(["<think>", "</think>"])
+    ids = chat.tokenizer.encode("<think>hm</think>\n\nyes<|im_end|>", add_special_tokens=False).ids
+    assert chat.decode(ids) == "hm\n\nyes"
+    assert chat.split_thought(ids, opened=False) == ("hm", "yes")
+    assert chat.split_thought(ids[1:], opened=True) == ("hm", "yes")
+    assert chat.split_thought(ids[:2], opened=False) == (chat.decode(ids[:2]), "")
+
+
+def test_tokens_are_counted_as_far_as_somebody_did() -> None:
+    assert count_tokens([4, 5], {"tokens": 9}) == 2
+    assert count_tokens([], {"tokens": 9}) == 9
+    assert count_tokens([], {}) is None

@@ -8,14 +8,16 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 from sqlalchemy import Engine
-from sqlmodel import Session
+from sqlmodel import Session, select
 
+from engine import submit
 from engine.errors import UserError
 from engine.stage import Stage
 from engine.stages.generate.generate import Generate
 from storage.files import Home
-from storage.tables import Artifact
+from storage.tables import Artifact, Event
 from tests.engine.teaching import Class, StopsEarly
+from tests.tiny_model import untrained_model
 
 SAMPLED = {"max_new_tokens": 8, "temperature": 1.0, "seed": 3}
 
@@ -95,3 +97,46 @@ def test_prompts_longer_than_the_context_are_refused(school: Class) -> None:
     assert refused.value.field == "prompts"
     with pytest.raises(UserError, match="no prompts"):
         school.start(asking(school, prompts=school.rows("none", [], layout="prompts")))
+
+
+@pytest.fixture
+def thinker(school: Class, add_artifact: Callable[..., int], tmp_path: Path) -> int:
+    """The tiny model under a template that opens a block of reasoning unless told not to."""
+    folder = untrained_model(tmp_path / "thinker")
+    template = (folder / "chat_template.jinja").read_text()
+    opens = "{% if add_generation_prompt and enable_thinking | default(true) %}<think>{% endif %}"
+    (folder / "chat_template.jinja").write_text(template.rstrip() + opens)
+    return add_artifact("model", "thinker", folder, format="full", parameters=10**6, context_length=school.context)
+
+
+def test_reasoning_is_kept_apart_and_a_cut_block_is_no_answer(
+    school: Class, thinker: int, run_stage: Callable[[Stage], dict[str, int]]
+) -> None:
+    def answers(thinking: str) -> list[dict[str, Any]]:
+        stage = asking(school, models=[thinker], limit=3, sampling={"max_new_tokens": 8, "thinking": thinking})
+        return told(school, run_stage(stage)["responses"])[0]
+
+    for row in answers("default"):
+        assert (row["answer"], row["finish_reason"], len(row["token_ids"])) == ("", "length", 8)
+        assert row["extra"]["thought"]
+        assert row["extra"]["answer"].startswith("yes")
+    assert [row["extra"]["thought"] for row in answers("on")] == [row["extra"]["thought"] for row in answers("default")]
+    plain = answers("off")
+    assert all(row["answer"] and "thought" not in row["extra"] for row in plain)
+    rows, _ = told(school, run_stage(asking(school, limit=3))["responses"])
+    assert [row["answer"] for row in plain] == [row["answer"] for row in rows], "the same prompt as without the switch"
+
+
+def test_a_switch_that_reaches_nothing_is_said(school: Class, thinker: int) -> None:
+    with pytest.raises(UserError, match=r"no chat template of tiny can switch reasoning \(enable_thinking\)") as refused:
+        school.start(asking(school, sampling={"thinking": "off"}))
+    assert refused.value.field == "sampling.thinking"
+    both = asking(school, models=[school.model, thinker], limit=2, sampling={"max_new_tokens": 2, "thinking": "off"})
+    work = school.start(both)
+    assert school.finish(work, both)
+    with Session(school.database) as session:
+        said = [(event.level, event.message) for event in session.exec(select(Event).where(Event.run == work.run)).all()]
+    assert said == [("warning", "sampling.thinking off reaches nothing in tiny")]
+    estimate = submit.estimate(school.database, school.home, both)
+    assert estimate
+    assert estimate.warnings == ("sampling.thinking off reaches nothing in tiny",)

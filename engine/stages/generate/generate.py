@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, model_validator
 
 from engine.chat import Chat, count_tokens
+from engine.endpoint_failures import refuse_unsayable
 from engine.errors import UserError
 from engine.settings import SamplingSettings
 from engine.stage import AnsweringModel, Estimate, Input, Kind, Prompts, Stage
@@ -52,7 +53,8 @@ class Generate(Stage):
     def check(self, inputs: Mapping[int, Input]) -> None:
         """Refuse an empty set of prompts, prompts that a model cannot read, and settings that would reach nothing."""
         models, data = [inputs[id] for id in self.models], inputs[self.prompts]
-        _refuse_what_endpoints_lack([model for model in models if _is_endpoint(model)], self.sampling)
+        for model in filter(_is_endpoint, models):
+            refuse_unsayable(model.name, self.sampling)
         if self.sampling.thinking != "default" and not any(map(_may_know_thinking, models)):
             message = "no chat template of {models} can switch reasoning (enable_thinking): set sampling.thinking to default"
             raise UserError(message, field="sampling.thinking", models=", ".join(model.name for model in models))
@@ -90,7 +92,7 @@ class Generate(Stage):
             answer = self._ask_endpoint if _is_endpoint(model) else self._answer
             problems += answer(work, model, asked, stored, place * len(asked) * self.samples)
         if problems:
-            raise UserError("{problems}: what was answered is kept, and a resumed run asks only for the rest", problems="; ".join(problems))
+            raise UserError("{problems}. What was answered is kept, and a resumed run asks only for the rest", problems=". ".join(problems))
         answers = [stored[model.id, prompt.key, n] for model in models for prompt in asked for n in range(self.samples)]
         names = {model.id: model.name for model in models}
         with (work.output("responses") / "responses.jsonl").open("w", encoding="utf-8") as file:
@@ -152,7 +154,8 @@ class Generate(Stage):
         for number, said in Endpoint.from_summary(model.summary).answers(questions, lambda: work.stopping):
             prompt, sample = missing[number]
             if isinstance(said, UserError):
-                work.warn(str(said))
+                if said.message not in reasons:
+                    work.warn(str(said))
                 reasons.setdefault(said.message, []).append(said)
                 continue
             known = {"thought": said.thought, "tokens": said.tokens}
@@ -167,7 +170,7 @@ class Generate(Stage):
         if done == before + len(plan):
             return []
         told = "; ".join(f"{some[0]}" + (f" (so for {len(some)} prompts)" if len(some) > 1 else "") for some in reasons.values())
-        return [f"{model.name} answered {done - before:,} of {len(plan):,} prompts. {told}"]
+        return [f"{model.name} answered {done - before:,} of {len(plan):,} prompts: {told}"]
 
     def _drawn(self, prompt: "Prompt", sample: int) -> SamplingSettings:
         """The settings of one question: what is drawn differs from prompt to prompt and from sample to sample."""
@@ -216,13 +219,6 @@ def _is_endpoint(model: Input) -> bool:
 def _may_know_thinking(model: Input) -> bool:
     """Whether switching reasoning may reach a model; what is not ready or not here is not known."""
     return not model.ready or _is_endpoint(model) or Chat.open(model.folder).knows_thinking
-
-
-def _refuse_what_endpoints_lack(endpoints: list[Input], sampling: SamplingSettings) -> None:
-    for name, given, none in (("top_k", sampling.top_k, None), ("repetition_penalty", sampling.repetition_penalty, 1.0)):
-        if endpoints and given != none:
-            message = "{model} is an endpoint, and the OpenAI API has no {name}: set sampling.{name} to {none}, or leave endpoints out"
-            raise UserError(message, f"sampling.{name}", model=endpoints[0].name, name=name, none=none or "nothing")
 
 
 def _summary(models: list[int], answers: "list[Answer]") -> dict[str, Any]:

@@ -64,8 +64,12 @@ def _answer(row: dict[str, Any]) -> str:
     prompt = "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in row["prompt"])
     wanted = f" <small>expected: {escape(row['reference'])}</small>" if row["reference"] else ""
     sides = "".join(
-        f"<div><pre>{escape(side['answer'])}</pre><small>{side['tokens']} tokens · {escape(side['finish_reason'])}"
+        f"<div><pre>{escape(side['answer'])}</pre><small>{_tokens(side)}{escape(side['finish_reason'])}"
         f"{'' if side['correct'] is None else ' · right' if side['correct'] else ' · not exact'}</small></div>"
         for side in row["answers"]
     )
     return f'<section><p class="prompt">{escape(prompt)}{wanted}</p><div class="pair">{sides}</div></section>'
+
+
+def _tokens(side: dict[str, Any]) -> str:
+    return "" if side["tokens"] is None else f"{side['tokens']} tokens · "
