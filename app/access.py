@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from datetime import datetime
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from sqlalchemy import Engine
 from sqlmodel import Session
@@ -20,8 +20,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import access_pages as pages
-from app.live import PLOTLY
-from app.view import ASSETS, served
+from app.pages import LOCAL
 from app.wording import error, say
 from engine import users
 from engine.errors import UserError
@@ -33,7 +32,6 @@ from storage.tables import User
 log = logging.getLogger(__name__)
 
 COOKIE = "dianjing"
-LOCAL = "local owner"
 FORM_BYTES = 10_000
 HEADERS = {"X-Content-Type-Options": "nosniff", "X-Frame-Options": "SAMEORIGIN", "Referrer-Policy": "same-origin"}
 
@@ -53,6 +51,8 @@ class Gate:
         request = Request(scope, receive)
         if request.url.path == "/health":
             return await PlainTextResponse("ok")(scope, receive, send)
+        if request.url.path == "/favicon.ico" or request.url.path.startswith("/look/"):  # what the pages of all roles are drawn with
+            return await self.app(scope, receive, send)
         answer = self._stranger(request) or (await self._answer(request) if self.login else _known(scope, LOCAL, OWNER))
 
         async def guarded(message: Message) -> None:
@@ -74,9 +74,11 @@ class Gate:
             return PlainTextResponse(say("sign in first"), 401)
         if path == "/logout":
             return self._logout(request)
-        if user.role != OWNER and not _for_raters(request):
+        if path == "/label":  # an app is mounted at its path and a slash
+            return RedirectResponse("/label/", 307)
+        if user.role != OWNER and not _for_raters(path):
             page = request.method == "GET" and "text/html" in request.headers.get("accept", "")
-            return RedirectResponse("/label", 303) if page else PlainTextResponse(say("this is for owners only"), 403)
+            return RedirectResponse("/label/", 303) if page else PlainTextResponse(say("this is for owners only"), 403)
         return _known(request.scope, user.name, user.role)
 
     def _stranger(self, request: Request) -> Response | None:
@@ -165,12 +167,9 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _for_raters(request: Request) -> bool:
-    """The label pages, and the scripts and styles they are drawn with. Nobody there has anything to upload."""
-    path = unquote(request.url.path)
-    if path == "/label" or path.startswith("/label/"):
-        return not path.startswith("/label/gradio_api/upload")
-    return path in (*(served(ASSETS / name) for name in ("view.js", "style.css", "logo.svg")), served(PLOTLY))
+def _for_raters(path: str) -> bool:
+    """The label pages. Nobody there has anything to upload."""
+    return path.startswith("/label/") and not path.startswith("/label/gradio_api/upload")
 
 
 def _token(request: Request) -> str:

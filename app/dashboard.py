@@ -18,7 +18,6 @@ from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
 
 from app import access, downloads
-from app.live import PLOTLY
 from app.pages import Place, compare, home, label, library, new, report, runs
 from app.view import ASSETS
 from app.wording import say
@@ -35,7 +34,6 @@ FONTS = ["ui-sans-serif", "system-ui", "Noto Sans", "Noto Sans CJK SC", "sans-se
 def build(database: Engine, home_: Home) -> gr.Blocks:
     """All pages."""
     place = Place(database, home_)
-    gr.set_static_paths(paths=[ASSETS, PLOTLY])
     demo = gr.Blocks(title="Dianjing", analytics_enabled=False, delete_cache=(3600, 86400))  # uploads are copied where they belong
     with demo:
         gr.Navbar(main_page_name=say("Home"))
@@ -66,8 +64,7 @@ def application(database: Engine, home_: Home, login: bool) -> FastAPI:
     raters, owners = label.build(Place(database, home_)), build(database, home_)
     gr.mount_gradio_app(served, raters, "/label", auth_dependency=access.anyone, max_file_size="1kb", **look)
     gr.mount_gradio_app(
-        served, owners, "/", auth_dependency=access.owner, max_file_size="2gb", favicon_path=ASSETS / "logo.svg",
-        allowed_paths=[str(home_.root / "artifacts")], **look,
+        served, owners, "/", auth_dependency=access.owner, max_file_size="2gb", favicon_path=ASSETS / "logo.svg", **look,
     )  # fmt: skip
     served.add_middleware(access.Gate, database=database, login=login)
     return served

@@ -1,28 +1,47 @@
-"""What leaves the Compare page as a file: the prompts that fit what was searched for, streamed."""
+"""Addresses of files: our own scripts and pictures, and what a person takes along: reports, and comparisons as they are streamed."""
 
 import json
 from collections.abc import Iterator
 
 from fastapi import APIRouter, HTTPException, Request
-from fastapi.responses import StreamingResponse
+from fastapi.responses import FileResponse, StreamingResponse
 from sqlmodel import Session
 
+from app.live import PLOTLY
 from app.pages import Place, compare_figures, compare_sides, compare_view
 from app.pages.compare_address import measures_of, read
 from app.pages.compare_sides import Shown
+from app.view import ASSETS
 from app.wording import error, say
 from engine import comparison, exchange
 from engine.errors import UserError
 from storage import answers
+from storage.tables import Artifact
 
+ASSET_FILES = {path.name: path for path in (*ASSETS.glob("*.js"), *ASSETS.glob("*.svg"), PLOTLY)}
 TYPES = {"html": "text/html", "csv": "text/csv", "json": "application/json"}
 
 
 def routes(place: Place) -> APIRouter:
-    """The addresses under /download. Whoever mounts them checks the role."""
-    router = APIRouter(prefix="/download", include_in_schema=False)
+    """All of them. Whoever mounts them checks the role."""
+    router = APIRouter(include_in_schema=False)
 
-    @router.get("/compare.{kind}")
+    @router.get("/look/{name}")
+    def asset(name: str) -> FileResponse:
+        if name not in ASSET_FILES:
+            raise HTTPException(404)
+        return FileResponse(ASSET_FILES[name])
+
+    @router.get("/download/report/{id}")
+    def report(id: int) -> FileResponse:
+        with Session(place.database) as session:
+            row = session.get(Artifact, id)
+        path = place.home.root / row.folder / "report.html" if row and row.kind == "report" and row.ready_at else None
+        if row is None or path is None or not path.exists():
+            raise HTTPException(404, say("there is no report {id}", id=id))
+        return FileResponse(path, filename=f"{row.name}.html")
+
+    @router.get("/download/compare.{kind}")
     def compare(kind: str, request: Request) -> StreamingResponse:
         if kind not in TYPES:
             raise HTTPException(404, say("a comparison leaves as {kinds}, not as {kind}", kinds=", ".join(TYPES), kind=kind))

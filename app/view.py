@@ -33,8 +33,8 @@ def script(*paths: Path) -> str:
 
 
 def served(path: Path) -> str:
-    """The address of a static file."""
-    return f"/gradio_api/file={path}"
+    """The address of one of our scripts or pictures."""
+    return f"/look/{path.name}"
 
 
 def go(address: str) -> Node:
@@ -51,7 +51,7 @@ def view(value: Tree | None = None, **options: Any) -> gr.HTML:
         value=value,
         html_template="<div class='dj'></div>",
         js_on_load="dianjing.view(element, props, watch, (data) => trigger('act', data))",
-        head=script(ASSETS / "view.js"),
+        head=script(ASSETS / "view.js", ASSETS / "notify.js"),
         apply_default_css=False,
         **options,
     )
@@ -68,9 +68,9 @@ def action(event: gr.EventData) -> dict[str, Any]:
 GLYPHS = {"queued": "○", "running": "●", "succeeded": "✓", "failed": "✕", "cancelled": "❙", "skipped": "┄"}
 
 
-def state(status: str, word: str) -> Node:
-    """A run's state as a glyph and a word."""
-    return h("span", h("i", GLYPHS.get(status, "?"), class_="glyph", aria_hidden="true"), word, class_=f"state {status}")
+def state(status: str, word: str, **data: object) -> Node:
+    """A run's state as a glyph and a word, with what notify.js tells of its end."""
+    return h("span", h("i", GLYPHS.get(status, "?"), class_="glyph", aria_hidden="true"), word, class_=f"state {status}", data=data or None)
 
 
 def link(text: str, address: str, class_: str = "", download: str = "") -> Node:

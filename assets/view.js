@@ -56,6 +56,7 @@
       if (!input) event.preventDefault();
       if (element.tagName === "A" && /^[/?]/.test(node.a.href ?? "")) history.replaceState(null, "", node.a.href);
       if (node.on === "copy") return copy(element, /^[/?]/.test(data.text) ? new URL(data.text, location.href).href : data.text);
+      if (node.on === "tell") return window.dianjing.tell(element);
       if (data.confirm && !window.confirm(data.confirm)) return;
       if (!input && pressed.has(element)) return;
       if (!input) { pressed.add(element); element.ariaBusy = "true"; setTimeout(release, 1500, element); }
@@ -115,6 +116,7 @@
       if (!drawn.length) followed.push(...root.querySelectorAll(".log"));
       for (const log of followed) log.scrollTop = log.scrollHeight; // a log is read at its end, unless somebody scrolled up
       drawn = tree;
+      window.dianjing.told?.(root, act);
     };
     draw();
     watch("value", draw);

@@ -40,7 +40,7 @@ def main() -> None:
 @app.command()
 def ui(
     home: HomeOption = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; only loopback for now.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on; one others can reach needs a user: `dianjing user`.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 7860,
     quickstart: Annotated[bool, typer.Option("--quickstart", help="On an empty home, queue the quickstart.")] = False,
     spare: Annotated[bool, typer.Option(help="Keep a process warm while New run is open, so that Start is felt at once.")] = True,

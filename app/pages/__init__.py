@@ -16,6 +16,8 @@ from storage import queries
 from storage.files import Home
 from storage.tables import FINAL, QUEUED, RUNNING, Run
 
+LOCAL = "local owner"  # whoever sits at the machine, where nobody has to sign in
+
 
 @dataclass(frozen=True)
 class Place:
@@ -47,6 +49,13 @@ def asked_id(request: gr.Request | None, name: str) -> int | None:
 def as_id(text: str) -> int:
     """The id that a text of the address means; 0, which finds nothing, for what no row can have."""
     return int(text) if text.isdecimal() and len(text) < 19 else 0
+
+
+def signed_in(request: gr.Request) -> list[Node]:
+    """Who is signed in, and the way out; nothing where nobody has to."""
+    if request.username in (None, LOCAL):
+        return []
+    return [h("p", say("Signed in as {name}.", name=request.username), " ", link(say("Sign out"), "/logout"), class_="soft")]
 
 
 def unless_seen(seen: dict[str, Any], name: str, tree: Tree | None) -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 import gradio as gr
 from sqlmodel import Session
 
-from app.pages import Place, progress, run_title, status, unless_seen, when
+from app.pages import Place, progress, run_title, signed_in, status, unless_seen, when
 from app.view import ASSETS, Node, action, go, h, link, served, view
 from app.wording import say
 from engine import submit
@@ -20,8 +20,8 @@ def build(place: Place, demo: gr.Blocks) -> None:
     shown = view()
     timer = gr.Timer(2)
 
-    def draw(known: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        return unless_seen(known, "page", tree(place)), known
+    def draw(known: dict[str, Any], request: gr.Request) -> tuple[Any, dict[str, Any]]:
+        return unless_seen(known, "page", [*tree(place), *signed_in(request)]), known
 
     def act(event: gr.EventData) -> Any:
         if action(event).get("name") == "quickstart":

@@ -2,8 +2,8 @@
 
 import gradio as gr
 
-from app.pages import Place
-from app.view import Node, empty, h, link, view
+from app.pages import Place, signed_in
+from app.view import Node, empty, h, view
 from app.wording import say
 
 
@@ -17,5 +17,4 @@ def build(_place: Place) -> gr.Blocks:
 
 def tree(request: gr.Request) -> list[Node]:
     """Who is signed in, and what there is to rank."""
-    who = h("p", say("Signed in as {name}.", name=request.username or ""), " ", link(say("Sign out"), "/logout"), class_="soft")
-    return [h("h1", say("Label")), who, empty(say("There is nothing to rank yet."))]
+    return [h("h1", say("Label")), *signed_in(request), empty(say("There is nothing to rank yet."))]

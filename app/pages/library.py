@@ -105,7 +105,8 @@ def _one(place: Place, session: Session, row: Artifact, known: dict[str, Any]) -
     by = link(f"{maker.id} {run_title(maker)}", f"/runs?run={maker.id}") if maker else say("hand")
     if row.deleted_at:
         text = say("{name} was deleted {when}. It was made by ", name=row.name, when=ago(row.deleted_at, queries.utc_now()))
-        return [problem(text, h("p", by)), link(say("The whole library"), "/library")]
+        note = h("p", row.note, class_="soft raw") if row.note else None
+        return [problem(text, h("div", h("p", by), note)), link(say("The whole library"), "/library")]
     if row.ready_at is None:
         return [h("h1", row.name, class_="raw"), problem(say("It is not ready yet. It is being made by "), h("p", by))]
     needed = library.needed_by(session, row.id or 0)

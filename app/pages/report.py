@@ -65,7 +65,7 @@ def tree(place: Place, id: int | None, show: str, start: int) -> list[Node]:
         _verdicts(told["verdicts"]),
         table([say("Described, not judged"), say("Before"), say("After")], [[str(cell) for cell in fact] for fact in told["facts"]],
               class_="narrow"),
-        h("div", link(say("Download as one HTML file"), f"/gradio_api/file={path.with_name('report.html')}", class_="button",
+        h("div", link(say("Download as one HTML file"), f"/download/report/{row.id}", class_="button",
                       download=f"{row.name}.html"), link(say("Where it comes from"), f"/library?artifact={row.id}"), class_="row"),
         *_answers(told, names, id, show, start),
         h("details", h("summary", say("How to read this")), h("ul", *[h("li", str(note)) for note in told["notes"]])),

@@ -100,7 +100,7 @@ def page(browser: Browser) -> Iterator[Page]:
 def _wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
     for _ in range(600):
         try:
-            urllib.request.urlopen(address, timeout=2).close()
+            urllib.request.urlopen(f"{address}/health", timeout=2).close()
             return
         except OSError:
             assert process.poll() is None, log.read_text()

@@ -1,15 +1,15 @@
 """Who asked to be told when a run ends is told once, in the way the browser allows; nobody else is told anything."""
 
-from pathlib import Path
+import os
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
-from sqlmodel import Session
 
+from engine.processes import identity
 from storage import queries
 from storage.database import open_database, transaction
 from storage.files import Home
-from storage.tables import FAILED, FINAL, RUNNING, SUCCEEDED, Run
+from storage.tables import FAILED, RUNNING, SUCCEEDED, Run
 from tests.browser.conftest import dashboard
 from tests.browser.seed import seed
 from tests.browser.test_pages import opened
@@ -43,24 +43,11 @@ def going_on(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture(autouse=True)
 def running(going_on) -> None:
-    """The live run runs again, as a new one."""
-    _, home = going_on
-    with transaction(open_database(home)) as session:
-        row, other = session.get_one(Run, LIVE), session.get_one(Run, 3)
-        row.status, row.ended_at, row.queued_at = RUNNING, None, queries.utc_now()
-        row.pid, row.pid_started, row.error = other.pid, other.pid_started, None
-    alive(home)
-
-
-def alive(home: Home) -> None:
-    """This test's process stands for the run's, so that no dispatcher settles it."""
-    import os
-
-    from engine.processes import identity
-
-    with transaction(open_database(home)) as session:
+    """The live run runs again, as if it were a new one; this test stands for its process, so that nobody settles it."""
+    with transaction(open_database(going_on[1])) as session:
         row = session.get_one(Run, LIVE)
-        row.pid, row.pid_started = os.getpid(), identity(os.getpid())
+        row.status, row.queued_at, row.ended_at, row.error = RUNNING, queries.utc_now(), None, None
+        row.pid, row.pid_started, row.device = os.getpid(), identity(os.getpid()), "cpu"
 
 
 def recording(context: BrowserContext, permission: str = "default", answer: str = "granted", throws: bool = False) -> None:
@@ -95,7 +82,7 @@ def test_one_notification_when_the_run_ends(page: Page, going_on) -> None:
     assert page.evaluate("window.asked") == 1
     end(home)
     seen_end(page)
-    page.wait_for_timeout(4500)  # two more looks
+    page.wait_for_timeout(2500)  # another look
     (told,) = page.evaluate("window.told")
     assert told["title"] == f"✓ {LIVE} Fine-tune: succeeded"
     assert told["body"].startswith("in the making. Held-out loss ")
@@ -105,54 +92,38 @@ def test_one_notification_when_the_run_ends(page: Page, going_on) -> None:
     assert page.evaluate("window.told") == []
 
 
-def test_nobody_is_told_who_did_not_ask(page: Page, going_on) -> None:
+def test_nobody_is_told_who_did_not_ask_or_took_it_back(page: Page, going_on) -> None:
     address, home = going_on
     recording(page.context, "granted")
-    opened(page, f"{address}/runs?run={LIVE}")
-    title = page.title()
-    end(home)
-    seen_end(page)
-    assert page.evaluate("[window.told.length, window.asked]") == [0, 0]
-    assert page.title() == title
-
-
-def test_the_second_click_takes_it_back(page: Page, going_on) -> None:
-    address, home = going_on
-    recording(page.context)
+    other = page.context.new_page()
+    opened(other, f"{address}/runs?run={LIVE}")
     ask(page, address)
     page.get_by_role("button", name="Tell me when it ends").click()
     expect(page.locator(".tell button[aria-pressed=false]")).to_be_visible()
+    title = page.title()
     end(home)
-    seen_end(page)
-    assert page.evaluate("window.told") == []
+    for tab in (page, other):
+        seen_end(tab)
+        assert tab.evaluate("[window.told.length, window.asked]") == [0, 0]
+        assert tab.title() == title
 
 
 def test_several_tabs_tell_it_once_and_know_of_each_other(page: Page, going_on) -> None:
     address, home = going_on
-    recording(page.context)
+    recording(page.context, "granted")
     others = [page.context.new_page() for _ in range(3)]
     for other, path in zip(others, (f"/runs?run={LIVE}", "/runs", f"/runs?run={LIVE}"), strict=True):
         opened(other, address + path)
     ask(page, address)
     expect(others[0].locator(".tell.on")).to_be_visible()
+    opened(page, f"{address}/runs?run={LIVE}")
+    expect(page.locator(".tell.on")).to_be_visible()
     end(home, FAILED, "out of memory: lower batch size <b>now</b>")
     for tab in (page, *others):
         seen_end(tab, "failed")
-    told = [note for tab in (page, *others) for note in tab.evaluate("window.told")]
-    assert len(told) == 1
-    assert told[0]["title"] == f"✕ {LIVE} Fine-tune: failed"
-    assert "out of memory: lower batch size <b>now</b>" in told[0]["body"]
-
-
-def test_a_reloaded_page_still_tells(page: Page, going_on) -> None:
-    address, home = going_on
-    recording(page.context, "granted")
-    ask(page, address)
-    opened(page, f"{address}/runs?run={LIVE}")
-    expect(page.locator(".tell.on")).to_be_visible()
-    end(home)
-    seen_end(page)
-    assert len(page.evaluate("window.told")) == 1
+    (told,) = (note for tab in (page, *others) for note in tab.evaluate("window.told"))
+    assert told["title"] == f"✕ {LIVE} Fine-tune: failed"
+    assert "out of memory: lower batch size <b>now</b>" in told["body"]
 
 
 def test_a_hidden_tab_looks_by_itself(page: Page, going_on) -> None:
@@ -165,10 +136,10 @@ def test_a_hidden_tab_looks_by_itself(page: Page, going_on) -> None:
     page.wait_for_function("window.told.length === 1", timeout=15000)
 
 
-@pytest.mark.parametrize("permission, answer, throws", [("denied", "denied", False), ("default", "denied", False), ("granted", "granted", True)])
-def test_where_it_is_not_allowed_the_title_says_it(page: Page, going_on, permission: str, answer: str, throws: bool) -> None:
+@pytest.mark.parametrize("permission, throws", [("default", False), ("granted", True)])
+def test_where_it_is_not_allowed_the_title_says_it(page: Page, going_on, permission: str, throws: bool) -> None:
     address, home = going_on
-    recording(page.context, permission, answer, throws)
+    recording(page.context, permission, "denied", throws)
     ask(page, address)
     if not throws:
         expect(page.locator(".tell small")).to_contain_text("this tab's title will say it")
@@ -186,18 +157,3 @@ def test_on_plain_http_from_another_machine_the_title_says_it(page: Page, going_
     end(home)
     seen_end(page)
     assert page.title() == f"✓ {LIVE} Fine-tune: succeeded"
-
-
-def test_a_resumed_run_is_another_one(page: Page, going_on) -> None:
-    """What was asked of the first end is not told at the second."""
-    address, home = going_on
-    recording(page.context, "granted")
-    ask(page, address)
-    opened(page, f"{address}/library")
-    end(home, FAILED, "stopped")
-    with transaction(open_database(home)) as session:
-        assert queries.queue_again(session, LIVE, queries.utc_now())
-        session.get_one(Run, LIVE).status = SUCCEEDED
-    opened(page, f"{address}/runs?run={LIVE}")
-    seen_end(page)
-    assert page.evaluate("window.told") == []
