@@ -8,6 +8,7 @@ judged. The verdicts come from engine.statistics, the only place that speaks the
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -44,9 +45,9 @@ class CompareAnswers(Stage):
         """Both must hold exactly one model's answers."""
         for field in ("before", "after"):
             given = inputs[getattr(self, field)]
-            count = len(given.summary.get("models", []))
+            count = len(given.summary.get("models", [])) + len(given.summary.get("sources", []))
             if given.ready and count != 1:
-                message = "{name} holds answers of {count} models, and this compares one with one: generate them apart"
+                message = "{name} holds answers of {count} models, and this compares one with one: take sets that hold one"
                 raise UserError(message, field=field, name=given.name, count=count)
 
     def run(self, work: "Work") -> None:
@@ -58,10 +59,10 @@ class CompareAnswers(Stage):
         if not keys:
             message = "{before} and {after} share no prompt: generate both from one prompt set"
             raise UserError(message, field="after", before=work.input("before").name, after=work.input("after").name)
-        models = [work.artifact(work.input(field).summary["models"][0]) for field in ("before", "after")]
+        models = [_who_answered(work, work.input(field)) for field in ("before", "after")]
         scored = {key: [judge(side[key]) for side in (before, after)] for key in keys}
         pairs = {
-            title: [(bool(left[name]), bool(right[name])) for left, right in scored.values() if name in left]
+            title: [(bool(left[name]), bool(right[name])) for left, right in scored.values() if name in left and name in right]
             for name, title in ABILITIES.items()
         }
         told = verdicts({title: items for title, items in pairs.items() if items}, self.margin)
@@ -102,7 +103,7 @@ def read_answers(folder: Path) -> Answered:
 
 def judge(row: dict[str, Any]) -> dict[str, float]:
     """What one answer shows, by ability; only those that the prompt has a reference for."""
-    shown = {"stops": float(row["finish_reason"] == "stop")}
+    shown = {"stops": float(row["finish_reason"] == "stop")} if row["finish_reason"] else {}  # imported answers may not say
     if accepted := references(row):
         shown["exact"] = exact_match.score(row["prompt"], row["answer"], accepted)
         shown["mentions"] = contains.score(row["prompt"], row["answer"], accepted)
@@ -129,6 +130,12 @@ def _lengths(pairs: list[tuple[int | None, int | None]]) -> list[list[str]]:
         change, low, high = bootstrap_difference([left for left, _ in both], [right for _, right in both])
         facts.append(["Change of the mean length", "", f"{change:+.1f} tokens, 95 % interval {low:+.1f} to {high:+.1f}, n = {len(both)}"])
     return facts
+
+
+def _who_answered(work: "Work", answers: Input) -> Input:
+    """The model; for imported answers their set, under the name of their source."""
+    models = answers.summary["models"]
+    return work.artifact(models[0]) if models else replace(answers, name=answers.summary["sources"][0])
 
 
 def _scores(models: list[Input], scored: Mapping[str, list[dict[str, float]]], suite: str) -> list[Any]:
