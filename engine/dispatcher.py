@@ -20,6 +20,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
 
+from engine import library
 from engine.catalogue import stages
 from engine.errors import UserError
 from engine.processes import alive, child_environment, devices, identity
@@ -120,6 +121,7 @@ class Dispatcher:
             row = session.get_one(Run, run.id)
             if (row.status, row.pid, row.pid_started) != (RUNNING, run.pid, run.pid_started):
                 return
+            library.discard_unfinished(session, self.home, run.id)
             at = f", last step {row.step} of {row.total}" if row.total else ""
             if row.stop_requested:
                 queries.settle(session, run.id, CANCELLED, self.now(), f"stopped before it could save ({reason}{at})")

@@ -52,6 +52,12 @@ def promote(database: Engine, home: Home, run: int, step: int) -> int:
     return id
 
 
+def discard_unfinished(session: Session, home: Home, run: int) -> None:
+    """Remove what a run that ends without success wrote of its outputs; resumed, it writes them anew."""
+    for output in queries.outputs_of(session, run).values():
+        shutil.rmtree(home.aside(output.id or 0), ignore_errors=True)
+
+
 def needed_by(session: Session, artifact: int) -> list[str]:
     """What would break without an artifact, by name: adapters that stand on it, runs that have not ended."""
     adapters = [f"model {a.name}" for a in queries.artifacts(session, "model") if a.summary.get("base") == artifact]

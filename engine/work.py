@@ -17,6 +17,7 @@ from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
 from engine.errors import Cancelled
+from engine.lineage import Ancestor, lineage
 from engine.stage import Input, Kind, Stage
 from storage import queries
 from storage.curves import Recorder
@@ -27,7 +28,7 @@ from storage.tables import Artifact, Response, Run, Score
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer of one model to one prompt (a list of messages)."""
+    """One answer of one model to one prompt (a list of messages). `source`: who answered, when it was no model of this home."""
 
     artifact: int
     prompt_key: str
@@ -37,6 +38,7 @@ class Answer:
     finish_reason: str
     step: int = 0
     sample: int = 0
+    source: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -91,6 +93,11 @@ class Work:
             if row is None:
                 raise LookupError(f"there is no artifact {id}")
             return as_input(self._home, row)
+
+    def lineage(self, artifact: int) -> list[Ancestor]:
+        """An artifact and all it was made from, causes first, with what was measured on each."""
+        with Session(self._database) as session:
+            return lineage(session, artifact)
 
     # what comes out
 

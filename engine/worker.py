@@ -18,7 +18,7 @@ from types import FrameType
 from sqlalchemy import Engine
 from sqlmodel import Session
 
-from engine import submit
+from engine import library, submit
 from engine.catalogue import stages
 from engine.errors import Cancelled, UserError
 from engine.processes import identity
@@ -51,6 +51,8 @@ def work(database: Engine, home: Home, run: int, device: str = "cpu") -> int:
         if not isinstance(problem, UserError):
             traceback.print_exc()
     with transaction(database) as session:
+        if status != SUCCEEDED:
+            library.discard_unfinished(session, home, run)
         if error and status == FAILED:
             queries.say(session, run, error, queries.utc_now(), "error")
         queries.settle(session, run, status, queries.utc_now(), error, made)

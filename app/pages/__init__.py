@@ -80,7 +80,7 @@ def status(run: Run, told: str = "") -> Node:
 
 def tell_button(run: Run) -> Node:
     """Asks to be told when a run ends, in this browser."""
-    note = h("small", say("No notifications here (not allowed, or not on this machine): this tab's title will say it."), class_="soft")
+    note = h("small", say("No notifications here: this tab's title will say it."), class_="soft")
     return h("span", h("button", say("Tell me when it ends"), on="tell", data={"run": _once(run)}), note, class_="row tell")
 
 

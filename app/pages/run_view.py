@@ -33,7 +33,6 @@ def head(session: Session, run: Run) -> list[Node]:
     if run.status not in FINAL:
         word = say("Stop") if run.status == "queued" else say("Stop and save")
         buttons.append(h("button", word, on="stop", data=told, disabled=bool(run.stop_requested)))
-        buttons.append(tell_button(run))
     if run.status in (FAILED, CANCELLED):
         buttons.append(h("button", say("Resume"), class_="primary", on="resume", data=told))
     if run.stage == conversations.STAGE:
@@ -41,6 +40,8 @@ def head(session: Session, run: Run) -> list[Node]:
     else:
         again = [h("button", say("Run again"), on="retry", data=told)] if run.status in FINAL else []
         buttons += [*again, link(say("Clone"), f"/new?from={run.id}", class_="button")]
+    if run.status not in FINAL:
+        buttons.append(tell_button(run))
     report = next((a for a in made.values() if a.kind == "report" and a.ready_at), None)
     sentence = str(report.summary.get("sentence", "")) if report else _sentence(session, run)
     title = h("h1", f"{run.id} {run_title(run)}", class_="nowrap")

@@ -13,6 +13,7 @@ import psutil
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from engine.training.trackers import Tracker
 from engine.work import Work
 
 RECENT = 10  # steps the shown speed is averaged over
@@ -21,10 +22,13 @@ NOT_SHOWN = {"epoch", "total_flos", "num_tokens", "num_input_tokens_seen"}
 
 
 class Reporter(TrainerCallback):
-    """Reports to `work`, saves at `checkpoints` evenly spaced steps, and lets `panel(model, step)` answer there."""
+    """Reports to `work`, saves at `checkpoints` evenly spaced steps, and lets `panel(model, step)` answer there.
+    A `tracker` gets the same numbers."""
 
-    def __init__(self, work: Work, checkpoints: int, panel: Callable[[Any, int], None] | None = None) -> None:
-        self.work, self.checkpoints, self.panel = work, checkpoints, panel
+    def __init__(
+        self, work: Work, checkpoints: int, panel: Callable[[Any, int], None] | None = None, tracker: Tracker | None = None
+    ) -> None:
+        self.work, self.checkpoints, self.panel, self.tracker = work, checkpoints, panel, tracker
         self.save_at: set[int] = set()
         self.recent: deque[tuple[int, float]] = deque(maxlen=RECENT)
         self.tokens, self.began = 0, 0.0
@@ -35,6 +39,11 @@ class Reporter(TrainerCallback):
         self.tokens = state.num_input_tokens_seen
         self.work.progress(state.global_step, state.max_steps)
         self._ask_panel(kwargs["model"], state.global_step)
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Let the tracker have everything."""
+        if self.tracker:
+            self.tracker.end()
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Start the clock: evaluations and the panel, which come after a step, are not counted as training."""
@@ -60,6 +69,8 @@ class Reporter(TrainerCallback):
                 values["memory_gb"] = memory(args.device) / 1e9
         if values:
             self.work.metrics(state.global_step, **values)
+            if self.tracker and state.is_world_process_zero:
+                self.tracker.log(state.global_step, values)
         state.log_history.clear()  # it is in the database, and would make every checkpoint longer
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:

@@ -49,7 +49,14 @@ def load_model(source: Input, artifact: Callable[[int], Input], dtype: torch.dty
     )
     for adapter in reversed(adapters):
         model = PeftModel.from_pretrained(model, str(adapter.folder)).merge_and_unload()
-    return model.to(device=device, dtype=dtype).requires_grad_(True).eval()  # merging left it frozen
+    round_weights(model, dtype)
+    return model.to(device).requires_grad_(True).eval()  # merging left it frozen
+
+
+def round_weights(model: PreTrainedModel, dtype: torch.dtype) -> None:
+    """Cast what was learned and nothing else: rotary frequencies in bfloat16 lose their place in long texts."""
+    for part in model.parameters():
+        part.data = part.data.to(dtype)
 
 
 def lora_config(lora: LoraSettings, model: PreTrainedModel) -> LoraConfig:

@@ -70,7 +70,8 @@ def count_rows(model: Path, data: Path, loss_on: LossOn, max_length: int) -> Cou
 def prompts_of(rows: Iterable[dict[str, Any]]) -> list[Prompt]:
     """What a model is asked by rows of prompts or of conversations: each different prompt once, in order.
 
-    Of a conversation the turns before the last assistant turn are the prompt, and that turn is the reference answer.
+    Of a conversation the turns before the last assistant turn are the prompt, and that turn is the reference answer, unless
+    the row itself says what is right.
     """
     prompts: dict[str, Prompt] = {}
     for row in rows:
@@ -88,11 +89,12 @@ def total_steps(training: TrainingSettings, rows: int) -> int:
 
 
 def _ask(row: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    told = {name: row[name] for name in ("answer", "accept", "tags") if name in row}
     if "prompt" in row:
-        return row["prompt"], {name: row[name] for name in ("answer", "accept", "tags") if name in row}
+        return row["prompt"], told
     turns = row["messages"]
     last = next((i for i in reversed(range(len(turns))) if turns[i]["role"] == "assistant"), None)
-    return (turns, {}) if last is None else (turns[:last], {"answer": turns[last]["content"]})
+    return (turns, told) if last is None else (turns[:last], {"answer": turns[last]["content"]} | told)
 
 
 def _lines(path: Path) -> Iterator[str]:

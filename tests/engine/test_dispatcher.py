@@ -156,6 +156,15 @@ def test_a_queued_run_is_cancelled_at_once(machine):
     assert machine.finish(*submitted.runs) == ["succeeded"] * 3
 
 
+@pytest.mark.parametrize("how", ["bug", "kill"])
+def test_a_run_that_fails_leaves_no_unfinished_folder(machine, how):
+    run = machine.submit("fail", how=how)
+    other = machine.home.aside(run.outputs["nothing"] + 1)  # somebody else is writing this
+    other.mkdir(parents=True)
+    assert machine.finish(*run.runs) == ["failed"]
+    assert [path.name for path in other.parent.iterdir()] == [other.name]
+
+
 def test_a_stubborn_run_is_killed_after_the_grace_period(machine):
     run = machine.start("stubborn")
     machine.dispatch(lambda: machine.row(run).step > 0)

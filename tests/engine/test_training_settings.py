@@ -32,6 +32,7 @@ TRAINING: dict[str, tuple[Any, Callable[[FineTuner], Any]]] = {
     "compile": ("on", lambda t: t.model.get_base_model().base_model._compiled_call_impl is not None),
     "checkpoints": (1, lambda t: reporter(t).checkpoints),
     "keep_checkpoints": (5, lambda t: t.args.save_total_limit),
+    "tracker": ("tensorboard", lambda t: tracker.tool if (tracker := reporter(t).tracker) else None),
     "seed": (7, lambda t: (t.args.seed, t._get_train_sampler().seed)),
 }
 LORA: dict[str, tuple[Any, Callable[[FineTuner], Any]]] = {

@@ -1,15 +1,12 @@
 """A model from the hub, as a folder on this machine: safetensors, JSON and templates only."""
 
 import os
-from collections.abc import Callable
-from concurrent.futures import Future
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING
 
 from engine.errors import UserError
 from engine.hub import require_hub
-from engine.stages.data._fetching import watch
+from engine.stages.data._fetching import in_background, watch
 
 if TYPE_CHECKING:
     from engine.work import Work
@@ -30,9 +27,9 @@ def fetch_model(work: "Work", hub_id: str, revision: str) -> tuple[Path, str]:
         size = sum(file.size or 0 for file in files)
         work.say(f"fetching {hub_id}, {size / 1e6:,.0f} MB of weights")
         # In the run's folder: an interrupted download goes on where it was, and nothing half-fetched is an artifact.
-        folder, got = work.folder / "hub", Future[str]()
+        folder = work.folder / "hub"
         wanted = {"local_dir": folder, "allow_patterns": list(WANTED), "ignore_patterns": list(SKIPPED)}
-        Thread(target=_into, args=(got, lambda: api.snapshot_download(hub_id, revision=info.sha, **wanted)), daemon=True).start()
+        got = in_background(lambda: api.snapshot_download(hub_id, revision=info.sha, **wanted))
         watch(work, lambda: not got.done(), folder, size)
         got.result()
     except errors.GatedRepoError as error:
@@ -49,9 +46,3 @@ def fetch_model(work: "Work", hub_id: str, revision: str) -> tuple[Path, str]:
         raise UserError(message, field="hub_id", id=hub_id, reason=str(error).splitlines()[0]) from error
     return folder, info.sha or ""
 
-
-def _into(got: "Future[str]", fetch: Callable[[], str]) -> None:
-    try:
-        got.set_result(fetch())
-    except BaseException as error:  # noqa: BLE001  (raised again where the result is asked for)
-        got.set_exception(error)

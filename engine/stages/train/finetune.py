@@ -17,6 +17,7 @@ from engine.stage import Conversations, Estimate, Input, Kind, Model, Preview, P
 
 if TYPE_CHECKING:
     from engine.training.rows import Count, Prompt
+    from engine.training.trackers import Tracker
     from engine.training.trainer import FineTuner
     from engine.work import Work
 
@@ -53,7 +54,10 @@ class Finetune(Stage):
         return f"{inputs[self.model].name} + {inputs[self.data].name}"
 
     def check(self, inputs: Mapping[int, Input]) -> None:
-        """Refuse data that leaves nothing to learn."""
+        """Refuse data that leaves nothing to learn, and a tracker that is not installed."""
+        from engine.training import trackers
+
+        trackers.check(self.training.tracker)
         model, data = inputs[self.model], inputs[self.data]
         if not data.ready:
             return
@@ -139,7 +143,7 @@ class Finetune(Stage):
             heldout,
             source,
             chat.pad_id,
-            Reporter(work, training.checkpoints, panel.answer),
+            Reporter(work, training.checkpoints, panel.answer, self._tracker(work)),
             self._summary(source, work.input("data")),
             lora_config(self.lora, model) if lora else None,
         )
@@ -148,6 +152,12 @@ class Finetune(Stage):
             work.say("compiling the model first: some minutes now, a third of the time saved later")
             compile_decoder(trainer.model)
         return trainer
+
+    def _tracker(self, work: "Work") -> "Tracker | None":
+        from engine.training.trackers import Tracker
+
+        name, tool = work.artifact(work.output_id("model")).name, self.training.tracker
+        return None if tool == "none" else Tracker(tool, work, name, self.model_dump(mode="json"))
 
     def _panel(self, work: "Work", chat: Chat) -> "list[Prompt]":
         from engine.training.rows import prompts_of, read_rows
