@@ -4,6 +4,7 @@ Pages of owners and of raters are two apps on two paths, and the path alone deci
 reaches it sits at the machine and is its owner; there the gate keeps out other sites that use the person's browser.
 """
 
+import asyncio
 import ipaddress
 import logging
 from collections.abc import Callable
@@ -32,7 +33,9 @@ from storage.tables import User
 log = logging.getLogger(__name__)
 
 COOKIE = "dianjing"
+DOORS = ("/login", "/logout", "/welcome")
 FORM_BYTES = 10_000
+RATERS_MAY = {"app_id", "cancel", "heartbeat", "info", "queue", "reset", "run", "startup-events"}  # events, and no files
 HEADERS = {"X-Content-Type-Options": "nosniff", "X-Frame-Options": "SAMEORIGIN", "Referrer-Policy": "same-origin"}
 
 
@@ -41,6 +44,7 @@ class Gate:
 
     def __init__(self, app: ASGIApp, database: Engine, login: bool, now: Callable[[], datetime] = queries.utc_now) -> None:
         self.app, self.database, self.login, self.now = app, database, login, now
+        self.one_password = asyncio.Lock()  # each takes 64 MiB to look at, and guesses side by side would not slow each other
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer it here, or pass it on with the user's name and role in the scope's state."""
@@ -49,11 +53,10 @@ class Gate:
         if scope["type"] != "http":
             return await send({"type": "websocket.close", "code": 1008})  # nothing here speaks over websockets
         request = Request(scope, receive)
-        if request.url.path == "/health":
-            return await PlainTextResponse("ok")(scope, receive, send)
-        if request.url.path == "/favicon.ico" or request.url.path.startswith("/look/"):  # what the pages of all roles are drawn with
-            return await self.app(scope, receive, send)
-        answer = self._stranger(request) or (await self._answer(request) if self.login else _known(scope, LOCAL, OWNER))
+        if scope["path"] == "/health":
+            answer: Response | None = PlainTextResponse("ok")
+        else:
+            answer = None if _for_all(scope["path"]) else self._stranger(request) or await self._answer(request)
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -63,32 +66,36 @@ class Gate:
         return await (answer or self.app)(scope, receive, guarded)
 
     async def _answer(self, request: Request) -> Response | None:
-        path = request.url.path
+        path = request.scope["path"]  # what the router goes by; request.url is put together from what the visitor sent
+        if path == "/label":  # an app is mounted at its path and a slash
+            return RedirectResponse("/label/", 307)
+        if not self.login:
+            return RedirectResponse("/", 303) if path in DOORS else _known(request.scope, LOCAL, OWNER)
         if path in ("/login", "/welcome"):
             return await (self._login(request) if path == "/login" else self._welcome(request))
         user = self._visitor(request)
+        page = request.method == "GET" and "text/html" in request.headers.get("accept", "")
         if user is None:
-            if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
+            if page:
                 wanted = path + (f"?{request.url.query}" if request.url.query else "")
                 return RedirectResponse(f"/login?next={quote(wanted, safe='/')}", 303)
             return PlainTextResponse(say("sign in first"), 401)
         if path == "/logout":
             return self._logout(request)
-        if path == "/label":  # an app is mounted at its path and a slash
-            return RedirectResponse("/label/", 307)
         if user.role != OWNER and not _for_raters(path):
-            page = request.method == "GET" and "text/html" in request.headers.get("accept", "")
             return RedirectResponse("/label/", 303) if page else PlainTextResponse(say("this is for owners only"), 403)
         return _known(request.scope, user.name, user.role)
 
     def _stranger(self, request: Request) -> Response | None:
         """Refuse what another site makes the person's browser send."""
         host, origin = request.headers.get("host", ""), request.headers.get("origin")
-        if not self.login and not is_loopback(urlsplit(f"//{host}").hostname or ""):
+        if not self.login and not is_loopback(_name(host)):
             text = say("Dianjing answers here to the names of this machine only, such as localhost, and was called {host}", host=host[:200])
             return PlainTextResponse(text, 403)
-        if origin and request.method not in ("GET", "HEAD", "OPTIONS") and urlsplit(origin).netloc != host:
-            return PlainTextResponse(say("this was sent by another site, {origin}, and is refused", origin=origin[:200]), 403)
+        posted = request.method not in ("GET", "HEAD", "OPTIONS") and origin and origin.partition("://")[2] != host
+        embedded = request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
+        if posted or (embedded and request.headers.get("sec-fetch-mode") != "navigate"):
+            return PlainTextResponse(say("this was sent by another site, {origin}, and is refused", origin=(origin or "")[:200]), 403)
         return None
 
     def _visitor(self, request: Request) -> User | None:
@@ -105,7 +112,8 @@ class Gate:
         form = await _form(request)
         name, password, address = form.get("name", ""), form.get("password", ""), request.client.host if request.client else ""
         try:
-            token = await run_in_threadpool(users.sign_in, self.database, name, password, address, self.now())
+            async with self.one_password:
+                token = await run_in_threadpool(users.sign_in, self.database, name, password, address, self.now())
         except Slowed as slowed:
             told = HTMLResponse(pages.login(wanted, name, error(slowed)), 429)
             told.headers["Retry-After"] = str(slowed.seconds)
@@ -128,7 +136,8 @@ class Gate:
         try:
             if form.get("password") != form.get("again"):
                 raise UserError("the two passwords differ: type the same one twice")
-            started = await run_in_threadpool(users.accept, self.database, token, form.get("password", ""), self.now())
+            async with self.one_password:
+                started = await run_in_threadpool(users.accept, self.database, token, form.get("password", ""), self.now())
         except UserError as refused:
             return HTMLResponse(pages.welcome(name, error(refused)), 422)
         return _with_cookie(RedirectResponse("/", 303), started, request)
@@ -167,9 +176,23 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def _for_all(path: str) -> bool:
+    """What the pages of all roles are drawn with."""
+    return path == "/favicon.ico" or path.startswith("/look/")
+
+
 def _for_raters(path: str) -> bool:
-    """The label pages. Nobody there has anything to upload."""
-    return path.startswith("/label/") and not path.startswith("/label/gradio_api/upload")
+    """The label pages and their events. Gradio would also give files, fetch addresses and take uploads: nobody there needs it."""
+    event = path.partition("/gradio_api/")[2]
+    return path.startswith("/label/") and (not event or event.split("/")[0] in RATERS_MAY)
+
+
+def _name(host: str) -> str:
+    """The name in a Host header, without its port."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
 
 
 def _token(request: Request) -> str:
@@ -182,9 +205,8 @@ def _token(request: Request) -> str:
 
 def _local(address: str) -> str:
     """Where to go after signing in: only to a page of ours."""
-    parts = urlsplit(address)
-    fine = address.startswith("/") and address[1:2] not in ("/", "\\") and not parts.netloc and address.isprintable()
-    return address if fine and parts.path != "/login" else "/"
+    fine = address.startswith("/") and address[1:2] not in ("/", "\\") and address.isprintable()
+    return address if fine and urlsplit(address).path not in DOORS else "/"
 
 
 async def _form(request: Request) -> dict[str, str]:

@@ -5,6 +5,7 @@ import os
 import socket
 import threading
 import time
+import warnings
 from typing import Any
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -24,7 +25,7 @@ from app.wording import say
 from engine import dispatcher, users
 from engine.errors import UserError
 from storage import people, queries
-from storage.files import Home
+from storage.files import Home, forget_old
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ FONTS = ["ui-sans-serif", "system-ui", "Noto Sans", "Noto Sans CJK SC", "sans-se
 def build(database: Engine, home_: Home) -> gr.Blocks:
     """All pages."""
     place = Place(database, home_)
-    demo = gr.Blocks(title="Dianjing", analytics_enabled=False, delete_cache=(3600, 86400))  # uploads are copied where they belong
+    demo = gr.Blocks(title="Dianjing", analytics_enabled=False)
     with demo:
         gr.Navbar(main_page_name=say("Home"))
         home.build(place, demo)
@@ -61,6 +62,7 @@ def application(database: Engine, home_: Home, login: bool) -> FastAPI:
         "theme": gr.themes.Base(font=FONTS, font_mono=["ui-monospace", "monospace"]), "css_paths": [ASSETS / "style.css"],
         "footer_links": [], "run_history": False, "ssr_mode": False,
     }  # fmt: skip
+    warnings.filterwarnings("ignore", message="SSR mode is not supported")  # said of every app with pages, even when it is off
     raters, owners = label.build(Place(database, home_)), build(database, home_)
     gr.mount_gradio_app(served, raters, "/label", auth_dependency=access.anyone, max_file_size="1kb", **look)
     gr.mount_gradio_app(
@@ -73,29 +75,36 @@ def application(database: Engine, home_: Home, login: bool) -> FastAPI:
 def serve(database: Engine, home_: Home, host: str, port: int, keep_spare: bool = True) -> None:
     """Serve until interrupted. Raises UserError for an address others can reach while nobody can sign in, and for a port in use."""
     login = not access.is_loopback(host)
-    invitation = _let_the_owner_in(database, host) if login else None
+    invitation = _let_the_owner_in(database, host, port) if login else None
     if not _free(host, port):
         other = next((p for p in range(port + 1, port + 100) if _free(host, p)), 0)
         raise UserError("port {port} on {host} is in use; try --port {other}", port=port, host=host, other=other)
-    os.environ["GRADIO_TEMP_DIR"] = str(home_.uploads / "gradio")  # what is uploaded stays in the home
+    os.environ["GRADIO_TEMP_DIR"] = str(home_.incoming)
     web = application(database, home_, login)
     threading.Thread(target=_keep_dispatching, args=(database, home_, keep_spare), daemon=True).start()
+    threading.Thread(target=_keep_tidy, args=(home_,), daemon=True).start()
     server = uvicorn.Server(uvicorn.Config(web, host=host, port=port, log_level="warning", timeout_graceful_shutdown=1))
-    address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+    shown = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+    address = f"http://{shown}:{port}/"
     threading.Thread(target=_announce, args=(server, address, home_, invitation), daemon=True).start()
     server.run()
 
 
-def _let_the_owner_in(database: Engine, host: str) -> str | None:
+def _let_the_owner_in(database: Engine, host: str, port: int) -> str | None:
     """In a container the first owner comes by DIANJING_OWNER_PASSWORD or a one-time link, whose token is returned. Raises UserError."""
+    password = os.environ.pop("DIANJING_OWNER_PASSWORD", None)  # no run needs to know it
     if os.environ.get("DIANJING_CONTAINER"):
-        return users.first_owner(database, os.environ.get("DIANJING_OWNER_PASSWORD"), queries.utc_now())
+        try:
+            return users.first_owner(database, password, queries.utc_now())
+        except UserError as refused:
+            raise UserError(refused.message, field="DIANJING_OWNER_PASSWORD", **refused.values) from None
     with Session(database) as session:
-        if not people.users(session, people.OWNER):
+        if not any(owner.password_hash for owner in people.users(session, people.OWNER)):
             message = (
-                "{host} can be reached by others, and nobody could sign in: run `dianjing user add NAME --role owner`, or use 127.0.0.1"
+                "{host} can be reached by others, and nobody could sign in: run `dianjing user add NAME --role owner` first, "
+                "or listen on 127.0.0.1, which other machines reach by `ssh -L {port}:127.0.0.1:{port}`"
             )
-            raise UserError(message, host=host)
+            raise UserError(message, host=host, port=port)
     return None
 
 
@@ -119,6 +128,13 @@ def _keep_dispatching(database: Engine, home_: Home, keep_spare: bool) -> None:
         except (OperationalError, OSError):  # a full disk, a database that restarts: look again
             log.exception("the dispatcher cannot be started")
         time.sleep(2)
+
+
+def _keep_tidy(home_: Home) -> None:
+    """Uploads are copied to where they belong at once; what is left behind, broken off ones too, goes after an hour."""
+    while True:
+        forget_old(home_.incoming, time.time() - 3600)
+        time.sleep(600)
 
 
 def _free(host: str, port: int) -> bool:

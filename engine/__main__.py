@@ -22,6 +22,7 @@ from engine.options import HomeOption, JsonOption, home_at, open_home
 from engine.processes import identity
 from engine.stage import Stage
 from storage import curves, queries
+from storage.database import NewerDatabase
 from storage.files import Home
 from storage.tables import CANCELLED, FAILED, FINAL, SKIPPED, SUCCEEDED, Artifact, Run, Score
 
@@ -33,7 +34,7 @@ def main() -> None:
     """Entry of the console script: errors a person can fix end with status 2 and no traceback."""
     try:
         app()
-    except (UserError, ValidationError) as error:
+    except (UserError, ValidationError, NewerDatabase) as error:
         _fail(error)
 
 
@@ -327,13 +328,14 @@ def _existing_run(session: Session, run: int) -> Run:
     return row
 
 
-def _fail(error: UserError | ValidationError) -> NoReturn:
+def _fail(error: UserError | ValidationError | NewerDatabase) -> NoReturn:
     if isinstance(error, ValidationError):
         for problem in error.errors():
             place = ".".join(map(str, problem["loc"])) or "settings"
             typer.echo(f"{place}: {problem['msg']} (given: {str(problem.get('input'))[:80]})", err=True)
     else:
-        typer.echo(f"{error.field}: {error}" if error.field else str(error), err=True)
+        field = getattr(error, "field", None)
+        typer.echo(f"{field}: {error}" if field else str(error), err=True)
     raise SystemExit(2)
 
 

@@ -16,14 +16,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from pydantic import ValidationError
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
 
-from engine import library
+from engine import library, submit
 from engine.catalogue import stages
 from engine.errors import UserError
-from engine.processes import alive, child_environment, devices, identity
+from engine.processes import alive, child_environment, devices, gpu_memory, identity
 from engine.worker import NOT_MINE
 from storage import queries
 from storage.database import transaction
@@ -53,6 +54,8 @@ class Dispatcher:
         self.children: dict[int, Child] = {}
         self.starting: dict[int, str | None] = {}  # children that have not marked their run yet; the device of heavy ones
         self.asked: set[int] = set()
+        self.needs: dict[int, int] = {}  # bytes that queued runs need on a GPU
+        self.told: set[int] = set()  # runs that were told what they wait for
         self.spare: subprocess.Popen[bytes] | None = None
         self._take_lock()
 
@@ -84,19 +87,37 @@ class Dispatcher:
                 self._look_after(run)
             self._forget_ended_children()
             ready = queries.ready_to_start(session)
-            busy = {run.device for run in running if run.heavy} | set(self.starting.values())
-            free = [device for device in devices() if device not in busy]
+            held = [run.device for run in running if run.heavy] + [device for device in self.starting.values() if device]
+            free = [device for device in devices() if device not in {slot for slots in held for slot in (slots or "").split(",")}]
             light = sum(not run.heavy for run in running) + sum(device is None for device in self.starting.values())
             wanted = queries.spare_wanted(session)
         for run in ready:
             if run.id in self.children or run.id is None:
                 continue
-            if run.heavy and free:
-                self._start(run, free.pop(0))
+            if run.heavy and free and (slots := slots_for(run, self._roomy(run, free))):
+                free = [device for device in free if device not in slots]
+                self._start(run, ",".join(slots))
             elif not run.heavy and light < LIGHT_AT_ONCE:
                 self._start(run, "cpu")
                 light += 1
         self._look_after_spare(wanted)
+
+    def _roomy(self, run: Run, free: list[str]) -> list[str]:
+        """The free slots with room for a run: other programs may fill a GPU. Says once what a run waits for."""
+        if not free[0].startswith("cuda"):
+            return free
+        assert run.id is not None
+        if run.id not in self.needs:
+            self.needs[run.id] = submit.memory_needed(self.database, self.home, run)
+        memory, needed = gpu_memory(), self.needs[run.id]
+        roomy = [device for device in free if device not in memory or memory[device][0] >= needed]
+        if not roomy and run.id not in self.told:
+            self.told.add(run.id)
+            room = ", ".join(f"{device} has {memory[device][0] / 1e9:.1f} GB free" for device in free)
+            message = f"waits for {needed / 1e9:.1f} GB on a GPU ({room}): other programs use the rest"
+            with transaction(self.database) as session:
+                queries.say(session, run.id, message, self.now(), "warning")
+        return roomy
 
     # runs
 
@@ -148,17 +169,20 @@ class Dispatcher:
         online = bool(stage and stage.online)
         self.starting[run.id] = device if run.heavy else None
         self.asked.discard(run.id)
-        process = self._hand_to_spare(run.id, device) if run.heavy and not online else None
+        alone = shared_by(run) == 1
+        process = self._hand_to_spare(run.id, device) if run.heavy and alone and not online else None
         if process is None:
             folder = self.home.run_folder(run.id)
             folder.mkdir(parents=True, exist_ok=True)
-            process = self._spawn(["work", str(run.id), "--device", device], folder / "log.txt", run.heavy, online)
+            words = ["work", str(run.id), "--device", device]
+            process = self._spawn(words, folder / "log.txt", run.heavy, online, shared_by(run))
         self.children[run.id] = Child(process, run.queued_at)
 
-    def _spawn(self, words: list[str], log_file: Path, heavy: bool, online: bool = False) -> subprocess.Popen[bytes]:
+    def _spawn(self, words: list[str], log_file: Path, heavy: bool, online: bool = False, processes: int = 1) -> subprocess.Popen[bytes]:
+        together = ["torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), "-m"] if processes > 1 else []
         with log_file.open("ab") as output:
             return subprocess.Popen(
-                [sys.executable, "-P", "-m", "engine", *words, "--home", str(self.home.root)],
+                [sys.executable, "-P", "-m", *together, "engine", *words, "--home", str(self.home.root)],
                 stdin=subprocess.PIPE if words[0] == "spare" else subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -221,6 +245,21 @@ class Dispatcher:
                 session.delete(row)
                 session.flush()
             session.add(Lock(name="dispatcher", pid=os.getpid(), pid_started=identity(os.getpid()) or "", at=self.now()))
+
+
+def shared_by(run: Run) -> int:
+    """How many processes share a run."""
+    stage = stages().get(run.stage)
+    try:
+        return stage.model_validate(run.settings).processes() if stage else 1
+    except ValidationError:  # another version's settings: the child says so
+        return 1
+
+
+def slots_for(run: Run, free: list[str]) -> list[str]:
+    """The free slots that a run takes; none while there are too few. On the CPU any number of processes share the one."""
+    wanted = 1 if free == ["cpu"] else shared_by(run)
+    return free[:wanted] if len(free) >= wanted else []
 
 
 def dispatching(session: Session) -> bool:

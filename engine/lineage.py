@@ -58,10 +58,10 @@ def lineage(session: Session, artifact: int) -> list[Ancestor]:
 
 def _scores(session: Session, artifact: int) -> tuple[Measured, ...]:
     """The mean of each probe at the last step it was measured at; an item measured twice there counts as it was last."""
-    query = select(Score.suite_hash, Score.probe, Score.step, Score.item_key, Score.value).where(Score.artifact == artifact)
+    query = select(Score).where(Score.artifact == artifact, col(Score.value).is_not(None)).order_by(col(Score.id))
     steps: dict[tuple[str, str], dict[int, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
-    for suite, probe, step, item, value in session.exec(query.where(col(Score.value).is_not(None)).order_by(col(Score.id))):
-        steps[suite, probe][step][item] = value or 0.0
+    for row in session.exec(query):
+        steps[row.suite_hash, row.probe][row.step][row.item_key] = row.value or 0.0
     last = {name: list(by_step[max(by_step)].values()) for name, by_step in sorted(steps.items())}
     return tuple(
         Measured(suite, probe, len(values), sum(values) / len(values), set(values) <= {0.0, 1.0}) for (suite, probe), values in last.items()

@@ -5,6 +5,7 @@ start times in ticks since boot and so does not move with the wall clock.
 """
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -47,6 +48,7 @@ def child_environment(root: Path, heavy: bool, online: bool = False) -> dict[str
         "TOKENIZERS_PARALLELISM": "false",
         "TORCHINDUCTOR_CACHE_DIR": str(root / "compiled"),
         "PYTHONUNBUFFERED": "1",
+        "PYTHONSAFEPATH": "1",  # torchrun starts python without -P
     }
     if not online:
         environment |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
@@ -61,6 +63,42 @@ def inference_environment(root: Path) -> dict[str, str]:
     own = ("OMP_NUM_THREADS", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_")
     chosen = {name: value for name, value in child_environment(root, heavy=False).items() if name not in own}
     return chosen | {name: os.environ[name] for name in own if name in os.environ}
+
+
+def rank() -> int:
+    """Which of the processes that share a run this one is; torchrun says it. 0 leads."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def see_only(slots: str) -> str:
+    """Make this process see the GPUs of its run's slots and no others, before CUDA starts; the device it computes on.
+
+    "cuda:1,cuda:3" for a run that two processes share: each sees both, and computes on its own.
+    """
+    names = slots.split(",")
+    if not names[0].startswith("cuda"):
+        return names[0]
+    visible = [one for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
+    numbers = [int(name.partition(":")[2] or 0) for name in names]
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(visible[number] if visible else str(number) for number in numbers)
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+
+
+def gpu_memory() -> dict[str, tuple[int, int]]:
+    """Free and total bytes of each GPU slot, as nvidia-smi tells them; empty where it cannot be asked."""
+    words = ["nvidia-smi", "--query-gpu=index,uuid,memory.free,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        told = subprocess.run(words, capture_output=True, text=True, timeout=10, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    known = {}
+    for line in told.splitlines():
+        index, uuid, *numbers = (cell.strip() for cell in line.split(","))
+        if all(number.isdigit() for number in numbers) and len(numbers) == 2:  # "[N/A]" where a driver does not say
+            known[index] = known[uuid] = (int(numbers[0]) * 2**20, int(numbers[1]) * 2**20)
+    visible = [one for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
+    names = visible or [index for index in known if index.isdigit()]
+    return {f"cuda:{place}": known[name] for place, name in enumerate(names) if name in known}
 
 
 def devices() -> list[str]:

@@ -14,6 +14,9 @@ class TrainingSettings(Group):
     epochs: float = Field(1.0, gt=0, le=100, title="Epochs", description="Passes over the data. Ignored when steps are given.")
     steps: int | None = Field(None, ge=1, title="Steps", description="Optimizer steps. Empty: as many as the epochs make.")
     batch_size: int = Field(4, ge=1, le=512, title="Batch size", description="Conversations at once. More is faster and needs more memory.")
+    processes: int = Field(
+        1, ge=1, le=64, title="GPUs", description="GPUs of this machine that share each batch. The batch size stays what it is."
+    )
     accumulation: int = Field(
         1, ge=1, le=512, title="Gradient accumulation", description="Batches per optimizer step: a larger batch in the same memory."
     )
@@ -44,6 +47,15 @@ class TrainingSettings(Group):
     seed: int = Field(0, ge=0, le=2**31 - 1, title="Seed", description="The same seed gives the same run on the same machine.")
 
 
+    @model_validator(mode="after")
+    def _each_process_gets_the_same_share(self) -> "TrainingSettings":
+        if self.batch_size % self.processes:
+            raise ValueError(
+                f"batch_size {self.batch_size} cannot be shared equally by processes {self.processes}: set batch_size to a multiple of it"
+            )
+        return self
+
+
 class LoraSettings(Group):
     """Train a small adapter instead of all weights."""
 
@@ -51,6 +63,9 @@ class LoraSettings(Group):
     alpha: int = Field(32, ge=1, le=1024, title="Alpha", description="Strength of the adapter; usually once or twice the rank.")
     dropout: float = Field(0.0, ge=0, le=0.9, title="Dropout", description="Share of adapter inputs switched off while training.")
     targets: Literal["all-linear", "attention"] = Field("all-linear", title="Layers", description="Which layers get an adapter.")
+    quantize: Literal["none", "4bit"] = Field(
+        "none", title="Frozen weights", description="4bit: QLoRA, a quarter of the memory; needs CUDA and the extra gpu."
+    )
 
 
 class SamplingSettings(Group):

@@ -166,6 +166,10 @@ class Stage(Form):
         """The first rows as the model will see them."""
         return None
 
+    def processes(self) -> int:
+        """How many processes, each with a device of its own, share the work. All of them call `run`; see engine.worker."""
+        return 1
+
     def run(self, work: "Work") -> None:
         """Do the work."""
         raise TypeError(f"{type(self).__name__} does not say how it runs")

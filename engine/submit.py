@@ -13,8 +13,9 @@ from pydantic import BaseModel, ValidationError
 from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
-from engine.catalogue import did_you_mean, find
+from engine.catalogue import did_you_mean, find, stages
 from engine.errors import UserError
+from engine.processes import devices
 from engine.stage import Estimate, Form, Input, Kind, Preview, Recipe, Reference, Stage, artifact_kind
 from engine.work import as_input
 from storage import queries
@@ -112,6 +113,15 @@ def estimate(database: Engine, home: Home, stage: Stage) -> Estimate | None:
         return stage.estimate(inputs, _speed(session, stage)) if all(i.ready for i in inputs.values()) else None
 
 
+def memory_needed(database: Engine, home: Home, run: Run) -> int:
+    """Bytes that a queued run will take on each of its devices; 0 where nobody can say."""
+    try:
+        told = estimate(database, home, stages()[run.stage].model_validate(run.settings))
+    except (KeyError, ValidationError, UserError):  # the child says what is wrong
+        return 0
+    return told.memory if told else 0
+
+
 def preview(database: Engine, home: Home, stage: Stage) -> Preview | None:
     """The first rows as the model will see them, once everything it needs is ready."""
     with Session(database) as session:
@@ -131,6 +141,7 @@ def code_version() -> str:
 def _queue(session: Session, home: Home, stage: Stage, now: datetime, plan: int | None) -> tuple[int, dict[str, int]]:
     inputs = look(session, home, stage)
     check(stage, inputs)
+    _check_devices(stage)
     _check_room(session, home, stage, inputs)
     settings = stage.model_dump(mode="json")
     seed = settings.get("seed", settings.get("training", settings.get("sampling", {})).get("seed", 0))
@@ -174,6 +185,13 @@ def _check_fits(reference: Reference, given: Input) -> None:
         )
         columns, wanted = ", ".join(given.summary.get("columns", [])) or "unknown", " or ".join(reference.formats)
         raise UserError(message, field=reference.field, name=given.name, layout=layout, columns=columns, wanted=wanted)
+
+
+def _check_devices(stage: Stage) -> None:
+    there, wanted = devices(), stage.processes()
+    if wanted > len(there) and there != ["cpu"]:
+        message = "this run wants {wanted} GPUs and the machine has {there}: ask for fewer"
+        raise UserError(message, field="training.processes", wanted=wanted, there=len(there))
 
 
 def _check_room(session: Session, home: Home, stage: Stage, inputs: Mapping[int, Input]) -> None:

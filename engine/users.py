@@ -103,6 +103,7 @@ def sign_in(database: Engine, name: str, password: str, address: str, now: datet
 
     Raises Slowed after too many failures, and UserError, the same for an unknown name and a wrong password.
     """
+    name = name.replace("\0", "")[:200]  # which Postgres does not store
     with Session(database) as session:
         if wait := _wait(session, name, address, now):
             raise Slowed(wait)
@@ -112,8 +113,8 @@ def sign_in(database: Engine, name: str, password: str, address: str, now: datet
     with transaction(database) as session:
         people.forget_old(session, now, REMEMBERED)
         if user is None or not right:
-            session.add(Attempt(at=now, name=name[:200], address=address))
-            log.warning("a failed attempt to sign in as %r from %s", name[:200], address)
+            session.add(Attempt(at=now, name=name, address=address))
+            log.warning("a failed attempt to sign in as %r from %s", name, address)
         else:
             return _begin(session, user, now)
     raise UserError("this name and password do not go together")

@@ -38,8 +38,8 @@ class Answer:
     finish_reason: str
     step: int = 0
     sample: int = 0
-    source: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,15 @@ def as_input(home: Home, artifact: Artifact) -> Input:
 
 
 class Work:
-    """One run's view of the world."""
+    """One run's view of the world. Of processes that share a run only one `leads`, and only what it says is kept."""
 
-    def __init__(self, database: Engine, home: Home, run: Run, stage: Stage, now: Callable[[], datetime] = queries.utc_now) -> None:
+    leads = True
+
+    def __init__(
+        self, database: Engine, home: Home, run: Run, stage: Stage, now: Callable[[], datetime] = queries.utc_now, device: str = "cpu"
+    ) -> None:
         self._database, self._home, self._now, self._stage = database, home, now, stage
-        self.run, self.seed, self.device = run.id or 0, run.seed, run.device or "cpu"
+        self.run, self.seed, self.device = run.id or 0, run.seed, device
         self.folder, self.starters = home.run_folder(self.run), home.starters
         self.stopping = False
         self._in_trainer = False
@@ -73,7 +77,7 @@ class Work:
         with Session(database) as session:
             self._recorder = Recorder(session, self.run)
             self._outputs = {name: artifact.id or 0 for name, artifact in queries.outputs_of(session, self.run).items()}
-        self._aside = {name: fresh(home.aside(id)) for name, id in self._outputs.items()}
+        self._aside = {name: self._aside_for(id) for name, id in self._outputs.items()}
         random.seed(self.seed)
 
     # what goes in
@@ -117,6 +121,9 @@ class Work:
         """Rename the finished folders; what the rows shall say of them. For the worker, just before it settles."""
         sizes = {name: put_in_place(aside, self._home.artifact_folder(self._outputs[name])) for name, aside in self._aside.items()}
         return {name: Made(self._made.get(name, {}), size) for name, size in sizes.items()}
+
+    def _aside_for(self, artifact: int) -> Path:
+        return fresh(self._home.aside(artifact))
 
     # what is reported meanwhile
 

@@ -11,6 +11,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 import traceback
 from pathlib import Path
 from types import FrameType
@@ -21,26 +22,29 @@ from sqlmodel import Session
 from engine import library, submit
 from engine.catalogue import stages
 from engine.errors import Cancelled, UserError
-from engine.processes import identity
+from engine.follower import Follower
+from engine.processes import identity, rank, see_only
 from engine.stage import Stage
 from engine.work import Work
 from storage import queries
 from storage.database import open_database, transaction
 from storage.files import Home
-from storage.tables import CANCELLED, FAILED, SUCCEEDED, Run
+from storage.tables import CANCELLED, FAILED, RUNNING, SUCCEEDED, Run
 
 NOT_MINE = 75  # the exit status of a child whose run is not queued any more
 
 
 def work(database: Engine, home: Home, run: int, device: str = "cpu") -> int:
     """Do one queued run in this process. Returns 0 if it succeeded, 1 if not, NOT_MINE if it was not there to take."""
+    if rank():
+        return _follow(database, home, run, device)
     with transaction(database) as session:
         if not queries.begin(session, run, os.getpid(), identity(os.getpid()) or "", device, queries.utc_now()):
             return NOT_MINE
     home.run_folder(run).mkdir(parents=True, exist_ok=True)
     status, error, made = FAILED, None, None
     try:
-        stage, task = _prepare(database, home, run)
+        stage, task = _prepare(database, home, run, see_only(device), Work)
         stage.run(task)
         made = task.put_outputs_in_place()
         status = SUCCEEDED
@@ -59,6 +63,24 @@ def work(database: Engine, home: Home, run: int, device: str = "cpu") -> int:
     return 0 if status == SUCCEEDED else 1
 
 
+def _follow(database: Engine, home: Home, run: int, device: str) -> int:
+    """Do a run's work beside the process that leads it. The row, the log and the outputs are the leader's."""
+    for _ in range(600):  # until the leader has marked the run
+        with Session(database) as session:
+            status = session.get_one(Run, run).status
+        if status == RUNNING:
+            break
+        time.sleep(0.1)
+    if status != RUNNING:
+        return NOT_MINE
+    try:
+        stage, task = _prepare(database, home, run, see_only(device), Follower)
+        stage.run(task)
+    except Cancelled:
+        return 1
+    return 0
+
+
 def explain(problem: Exception, home: Home) -> str:
     """What went wrong, in a sentence that says what to do where that is known."""
     if isinstance(problem, UserError):
@@ -71,6 +93,9 @@ def explain(problem: Exception, home: Home) -> str:
     if isinstance(problem, MemoryError) or type(problem).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:
         details = text.splitlines()[0][:200] if text else "no details"
         return f"out of memory: lower batch size or max length, or use LoRA, then resume ({details})"
+    if "LOCAL_RANK" in os.environ and ("closed by peer" in text or "Connection reset" in text or "NCCL" in text):
+        details = text.splitlines()[0][:200]
+        return f"another process of this run ended (killed, or out of memory): its log says more; resume goes on ({details})"
     return f"{type(problem).__name__}: {text}"
 
 
@@ -117,7 +142,7 @@ def _import_heavy_libraries() -> None:
     from trl import SFTTrainer  # noqa: F401
 
 
-def _prepare(database: Engine, home: Home, run: int) -> tuple[Stage, Work]:
+def _prepare(database: Engine, home: Home, run: int, device: str, kind: type[Work]) -> tuple[Stage, Work]:
     with Session(database) as session:
         row = session.get_one(Run, run)
         known = stages()
@@ -126,7 +151,7 @@ def _prepare(database: Engine, home: Home, run: int) -> tuple[Stage, Work]:
         stage = known[row.stage].model_validate(row.settings)
         submit.check(stage, submit.look(session, home, stage))
         session.expunge(row)
-    task = Work(database, home, row, stage)
+    task = kind(database, home, row, stage, device=device)
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         task.stopping = True

@@ -19,8 +19,12 @@ HEAD = "0002"  # the newest revision under migrations/versions; a test holds the
 ALONE = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "SELECT pg_advisory_xact_lock(7316214)"}  # any number, always the same
 
 
+class NewerDatabase(RuntimeError):
+    """The database was written by a newer version, and nothing here can go back."""
+
+
 def open_database(home: Home) -> Engine:
-    """A handle on the home's database, created or migrated first where needed."""
+    """A handle on the home's database, created or migrated first where needed. Raises NewerDatabase."""
     home.root.mkdir(parents=True, exist_ok=True)
     database = create_engine(home.database_url)
     if database.dialect.name == "sqlite":
@@ -62,8 +66,12 @@ def _migrate(database: Engine) -> None:
     if database.dialect.name == "sqlite":
         with database.connect() as connection:
             connection.exec_driver_sql("PRAGMA journal_mode=WAL")  # kept in the file from here on
+    migrations = Path(__file__).parent / "migrations"
+    if (found := _revision(database)) and not list(migrations.glob(f"versions/{found}_*.py")):
+        message = f"the database {database.url.render_as_string()} has revision {found} and this version knows those up to {HEAD}"
+        raise NewerDatabase(f"{message}: install the newer version of Dianjing that wrote it, or name another home")
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(migrations))
     with database.connect() as connection:
         connection.exec_driver_sql(ALONE[database.dialect.name])  # one transaction: killed half-way, nothing has happened
         config.attributes["connection"] = connection

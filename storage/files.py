@@ -6,6 +6,7 @@ half-written folder can never look finished.
 
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,11 @@ class Home:
     def uploads(self) -> Path:
         """Files people gave in the browser."""
         return self.root / "uploads"
+
+    @property
+    def incoming(self) -> Path:
+        """Files on their way from the browser, until they are copied to where they belong."""
+        return self.root / "incoming"
 
     def run_folder(self, run: int) -> Path:
         """A run's working folder: its log and checkpoints."""
@@ -65,6 +71,14 @@ def put_in_place(aside: Path, folder: Path) -> int:
     shutil.rmtree(folder, ignore_errors=True)
     aside.replace(folder)
     return size
+
+
+def forget_old(folder: Path, before: float) -> None:
+    """Delete what nobody has written to since then: files below a folder, and then the folders left empty."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        with suppress(OSError):  # gone already, or not empty
+            if path.lstat().st_mtime < before:
+                path.rmdir() if path.is_dir() else path.unlink()
 
 
 def default_home() -> Home:

@@ -5,6 +5,8 @@ import re
 import tomllib
 from pathlib import Path
 
+import yaml
+
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
@@ -66,6 +68,23 @@ def test_python_and_user_and_home():
     assert named("USER") == ["dianjing"]
     assert instructions().index(("USER", "dianjing")) > max(i for i, (word, _) in enumerate(instructions()) if word == "RUN")
     assert f"DIANJING_HOME={named('VOLUME')[0]}" in named("ENV")[0]
+
+
+def test_the_first_owner_of_a_container_comes_by_the_environment():
+    assert "DIANJING_CONTAINER=1" in named("ENV")[0].split()
+    assert "--host 0.0.0.0" in " ".join(json.loads(*named("CMD")))
+    assert "/health" in named("HEALTHCHECK")[0]
+
+
+def test_compose_publishes_on_this_machine_only_and_keeps_the_data():
+    compose = yaml.safe_load((ROOT / "compose.yaml").read_text())
+    service = compose["services"]["dianjing"]
+    assert service["ports"] == [f"127.0.0.1:7860:{named('EXPOSE')[0]}"]
+    assert service["volumes"] == [f"data:{named('VOLUME')[0]}"]
+    assert "data" in compose["volumes"]
+    assert "network_mode" not in service, "it would publish everything that listens inside"
+    assert set(service["build"]["args"]) == {rest.split("=")[0] for rest in named("ARG")}
+    assert service["environment"]["DIANJING_OWNER_PASSWORD"] == "${DIANJING_OWNER_PASSWORD:-}", "never a password in a file"
 
 
 def test_the_build_argument_chooses_the_index_that_the_installer_uses():

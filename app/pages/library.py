@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 from sqlmodel import Session
 
-from app.pages import Place, asked, asked_id, missing, run_title, settings_table
+from app.pages import Place, asked, asked_id, missing, run_title, run_view, settings_table
 from app.view import Node, action, empty, go, h, link, problem, table, view
 from app.wording import ago, error, say, size
 from engine import library
@@ -135,6 +135,7 @@ def _one(place: Place, session: Session, row: Artifact, known: dict[str, Any]) -
         *_rows(place, row, known),
         h("h2", say("What is known of it")), settings_table(row.summary),
         h("h2", say("Made by")), h("p", by), *([h("ul", *sources)] if sources else []),
+        *(run_view.checkpoints(place.home, maker) if maker and row.kind == "model" else []),
         h("h2", say("Used by")), h("ul", *used), *([h("p", say("Made from it"), class_="soft"), h("ul", *made)] if made else []),
         h("h2", say("Keep in order")), h("div", name, note, kept, class_="row"),
         h("p", h("small", say("Folder: {path}", path=place.home.root / row.folder))),
@@ -147,6 +148,7 @@ def _next(row: Artifact) -> list[Node]:
         return [
             *([] if endpoint else [link(say("Fine-tune"), f"/new?stage=finetune&model={row.id}", class_="button")]),
             link(say("Ask it"), f"/new?stage=generate&models={row.id}", class_="button"),
+            *([] if endpoint else [link(say("Export"), f"/new?stage=export_model&model={row.id}", class_="button")]),
         ]
     if row.kind == "report":
         return [link(say("Read the report"), f"/report?report={row.id}", class_="button primary")]
@@ -228,6 +230,9 @@ def _do(place: Place, data: dict[str, Any], known: dict[str, Any]) -> Node | Non
     if name == "delete":
         library.delete(place.database, place.home, id)
         return go("/library")
+    if name == "promote":
+        made = library.promote(place.database, place.home, int(data.get("run", 0)), int(data.get("step", 0)))
+        return go(f"/library?artifact={made}")
     if name in ("rename", "note"):
         with Session(place.database) as session:
             row = library.existing(session, id)

@@ -173,7 +173,7 @@ def _preview(told: Preview) -> list[Node]:
 def _keep(place: Place, uploaded: str) -> str:
     """Copy an upload into the home under a name of our making, so that it outlives Gradio's own cache."""
     source = Path(uploaded)
-    stem = re.sub(r"[^\w.-]+", "-", source.stem).strip(".-")[:80] or "upload"
+    stem = re.sub(r"[^\w.-]+", "-", source.stem).strip(".-")[:50] or "upload"
     suffix = re.sub(r"[^\w.]+", "", source.suffix)[:10]
     place.home.uploads.mkdir(parents=True, exist_ok=True)
     target = place.home.uploads / f"{stem}{suffix}"
@@ -181,5 +181,9 @@ def _keep(place: Place, uploaded: str) -> str:
     while target.exists():
         number += 1
         target = place.home.uploads / f"{stem}-{number}{suffix}"
-    shutil.copyfile(source, target)
+    try:
+        shutil.copyfile(source, target)
+    except OSError:
+        target.unlink(missing_ok=True)
+        raise
     return str(target)

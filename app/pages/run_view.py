@@ -98,23 +98,25 @@ def panel(session: Session, run: Run, known: dict[str, Any]) -> list[Node]:
     return [h("h2", say("Answers at step")), h("div", *moves, class_="row"), h("div", *shown, class_="panel")]
 
 
+def checkpoints(home: Home, run: Run) -> list[Node]:
+    """The whole checkpoints a run has, each of which can become a model; nothing where there are none."""
+    steps = library.checkpoints(home, run.id or 0)
+    rows = [
+        h(
+            "div",
+            say("step {step}", step=step),
+            h("button", say("Promote to a model"), on="promote", data={"run": run.id, "step": step}),
+            class_="row",
+        )
+        for step in steps
+    ]
+    head = h("summary", say("Checkpoints"), h("small", ", ".join(map(str, steps))))
+    return [h("details", head, *rows, open=run.status != SUCCEEDED)] if rows else []
+
+
 def body(session: Session, home: Home, run: Run) -> list[Node]:
     """Checkpoints, log, settings, lineage."""
-    parts: list[Node] = []
-    whole = library.checkpoints(home, run.id or 0)
-    if whole:
-        rows = [
-            h(
-                "div",
-                say("step {step}", step=step),
-                h("button", say("Promote to a model"), on="promote", data={"run": run.id, "step": step}),
-                class_="row",
-            )
-            for step in whole
-        ]
-        parts.append(
-            h("details", h("summary", say("Checkpoints"), h("small", ", ".join(map(str, whole)))), *rows, open=run.status != SUCCEEDED)
-        )
+    parts = checkpoints(home, run)
     events = listings.last_events(session, run.id or 0)
     lines = [h("div", h("span", e.at.astimezone().strftime("%H:%M:%S"), class_="at"), e.message, class_=f"raw {e.level}") for e in events]
     output = say("Everything it printed: {path}", path=home.run_folder(run.id or 0) / "log.txt")

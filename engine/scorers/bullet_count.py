@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 RATE = False
-_BULLET = re.compile(r"^[ \t]*(?:[-*+•‣◦–]|\d{1,3}[.)])[ \t]+\S", re.MULTILINE)
+_RULE = r"(?!(?:[-*][ \t]*){3,}$)"  # "* * *" is a line across the page
+_BULLET = re.compile(rf"^[ \t]*{_RULE}(?:[-*+•‣◦–]|\d{{1,3}}[.)])[ \t]+\S", re.MULTILINE)
 
 
 def score(_prompt: list[dict[str, Any]], answer: str, _reference: Sequence[str]) -> float:

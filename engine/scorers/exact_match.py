@@ -3,14 +3,14 @@
 The normalisation of SQuAD (Rajpurkar et al. 2016, 1606.05250).
 """
 
-import re
 import string
 from collections.abc import Sequence
 from math import nan
 from typing import Any
 
 REFERENCE = "accepted answers"
-_PUNCTUATION = str.maketrans("", "", string.punctuation + "“”‘’…")
+_PUNCTUATION = str.maketrans("", "", string.punctuation + "“”‘’„«»…¿¡。，、！？：；「」『』《》（）")
+_ARTICLES = {"a", "an", "the"}
 
 
 def score(_prompt: list[dict[str, Any]], answer: str, reference: Sequence[str]) -> float:
@@ -21,4 +21,4 @@ def score(_prompt: list[dict[str, Any]], answer: str, reference: Sequence[str]) 
 def normalise(text: str) -> str:
     """Lower case, without punctuation, English articles and extra spaces."""
     words = text.casefold().translate(_PUNCTUATION).split()
-    return " ".join(word for word in words if not re.fullmatch(r"a|an|the", word))
+    return " ".join(word for word in words if word not in _ARTICLES)

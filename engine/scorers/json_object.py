@@ -5,12 +5,10 @@ One pair of code fences around it is allowed.
 """
 
 import json
-import re
 from collections.abc import Sequence
 from typing import Any
 
 REFERENCE = "keys it must have (none: any object or array)"
-_FENCED = re.compile(r"\s*```(?:json)?[ \t]*\n(.*)\n\s*```\s*", re.DOTALL | re.IGNORECASE)
 
 
 def score(_prompt: list[dict[str, Any]], answer: str, reference: Sequence[str]) -> float:
@@ -24,12 +22,17 @@ def score(_prompt: list[dict[str, Any]], answer: str, reference: Sequence[str]) 
 
 def parsed(answer: str) -> dict[str, Any] | list[Any] | None:
     """The object or array that an answer is, or None."""
-    fenced = _FENCED.fullmatch(answer)
     try:
-        found = json.loads(fenced[1] if fenced else answer, parse_constant=_refuse, object_pairs_hook=_once)
+        found = json.loads(_unfenced(answer), parse_constant=_refuse, object_pairs_hook=_once)
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict | list) else None
+
+
+def _unfenced(answer: str) -> str:
+    first, _, rest = answer.strip().partition("\n")
+    body, _, last = rest.rpartition("\n")
+    return body if first.rstrip().lower() in ("```", "```json") and last.strip() == "```" else answer
 
 
 def _refuse(constant: str) -> None:

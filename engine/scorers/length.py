@@ -1,13 +1,14 @@
 """Length: words, or characters where words are not separated, as in Chinese, Japanese and Thai."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
+import regex
+
 RATE = False
-_WORD = re.compile(
-    r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]|(?:(?![\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff])[\w'’-])+"
-)
+_TOGETHER = r"\p{Han}\p{Hiragana}\p{Katakana}ー\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"  # scripts without spaces between words
+_APART = regex.compile(rf"[{_TOGETHER}]\p{{M}}*")
+_WORD = regex.compile(rf"{_APART.pattern}|[\w--[_{_TOGETHER}]]+(?:['’_-]\w+)*", regex.V1)
 
 
 def score(_prompt: list[dict[str, Any]], answer: str, _reference: Sequence[str]) -> float:
@@ -17,4 +18,9 @@ def score(_prompt: list[dict[str, Any]], answer: str, _reference: Sequence[str])
 
 def words(text: str) -> list[str]:
     """The words of a text, without punctuation."""
-    return [word for word in _WORD.findall(text) if any(letter.isalnum() for letter in word)]
+    return list(_WORD.findall(text))
+
+
+def spaced(text: str) -> str:
+    """The text with a space on both sides of every character that stands for a word."""
+    return str(_APART.sub(r" \g<0> ", text))

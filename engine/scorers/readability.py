@@ -9,14 +9,16 @@ from engine.scorers.length import words
 
 RATE = False
 LEAST = 5  # words
-_END = re.compile(r"[.!?]+(?=\s|$)|\n\s*\n")
+ENGLISH = 0.9  # share of letters without an accent, below which it is another language
+_JOINTS = str.maketrans("", "", "'’_-")
+_END = re.compile(r"""(?<![.!?])[.!?]++["'”’)]*(?=\s|$)|\n\s*\n""")
 
 
 def score(_prompt: list[dict[str, Any]], answer: str, _reference: Sequence[str]) -> float:
-    """4.71 letters per word + 0.5 words per sentence - 21.43, never below 0; nan for fewer than five words."""
+    """4.71 letters per word + 0.5 words per sentence - 21.43, never below 0; nan for fewer than five words, and in other scripts."""
     told = words(answer)
-    if len(told) < LEAST:
+    letters = "".join(told).translate(_JOINTS)
+    if len(told) < LEAST or len(letters.encode("ascii", "ignore")) < ENGLISH * len(letters):
         return nan
-    sentences = sum(1 for part in _END.split(answer) if words(part))
-    letters = sum(character.isalnum() for word in told for character in word)
-    return max(0.0, 4.71 * letters / len(told) + 0.5 * len(told) / max(1, sentences) - 21.43)
+    sentences = sum(1 for part in _END.split(answer) if any(map(str.isalnum, part)))
+    return max(0.0, 4.71 * len(letters) / len(told) + 0.5 * len(told) / max(1, sentences) - 21.43)

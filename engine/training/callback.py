@@ -56,6 +56,7 @@ class Reporter(TrainerCallback):
         self.work.progress(state.global_step, state.max_steps)
         if state.global_step in self.save_at:
             control.should_evaluate = control.should_save = True
+        self.work.stopping = anybody(self.work.stopping, args)
         if self.work.stopping:
             control.should_save = control.should_training_stop = True
             control.should_evaluate = False
@@ -81,6 +82,15 @@ class Reporter(TrainerCallback):
     def _ask_panel(self, model: Any, step: int) -> None:
         if self.panel and not self.work.stopping:
             self.panel(model, step)
+
+
+def anybody(wants: bool, args: TrainingArguments) -> bool:
+    """Whether any of the processes that share the training wants it: they must all save and leave at the same step."""
+    if args.world_size == 1:
+        return wants
+    told = torch.tensor(float(wants), device=args.device)
+    torch.distributed.all_reduce(told, torch.distributed.ReduceOp.MAX)
+    return bool(told)
 
 
 def checkpoint_steps(total: int, count: int) -> set[int]:

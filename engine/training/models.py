@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from peft import LoraConfig, PeftModel
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from peft import LoraConfig, PeftModel, prepare_model_for_kbit_training
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from engine.errors import UserError
@@ -34,6 +34,21 @@ def compute_dtype(precision: Literal["auto", "bfloat16", "float32"], device: str
     return torch.bfloat16 if _fast_bfloat16(device) else torch.float32
 
 
+def in_words(dtype: torch.dtype, device: str) -> str:
+    """ "bfloat16: this CPU computes it fast (AMX)". """
+    name = str(dtype).removeprefix("torch.")
+    if device.startswith("cuda"):
+        major, minor = torch.cuda.get_device_capability(device)
+        return f"{name} on {torch.cuda.get_device_name(device)} (compute capability {major}.{minor})"
+    if device == "mps":
+        return f"{name} on this Mac's GPU"
+    able = torch.cpu.get_capabilities()
+    fast = "AMX" if able.get("amx_tile") else "AVX512-BF16" if able.get("avx512_bf16") else ""
+    if dtype == torch.bfloat16:
+        return f"{name}: this CPU computes it fast ({fast})" if fast else f"{name}: slow on this CPU, which has neither AMX nor AVX512-BF16"
+    return f"{name}, though this CPU would compute bfloat16 fast ({fast})" if fast else f"{name}: this CPU has no fast bfloat16"
+
+
 def load_model(source: Input, artifact: Callable[[int], Input], dtype: torch.dtype, device: str) -> PreTrainedModel:
     """The model of an artifact, whole, in eval mode. `artifact` finds the base of an adapter by its id."""
     adapters = []
@@ -51,6 +66,23 @@ def load_model(source: Input, artifact: Callable[[int], Input], dtype: torch.dty
         model = PeftModel.from_pretrained(model, str(adapter.folder)).merge_and_unload()
     round_weights(model, dtype)
     return model.to(device).requires_grad_(True).eval()  # merging left it frozen
+
+
+def load_quantized(source: Input, dtype: torch.dtype, device: str) -> PreTrainedModel:
+    """A whole model with its frozen weights in 4 bits, for QLoRA (Dettmers et al. 2023, 2305.14314). CUDA only."""
+    config = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+    model = AutoModelForCausalLM.from_pretrained(
+        source.folder,
+        quantization_config=config,
+        dtype=dtype,
+        attn_implementation=_attention(dtype, device),
+        device_map={"": device},
+        local_files_only=True,
+        use_safetensors=True,
+    )
+    return prepare_model_for_kbit_training(model)
 
 
 def round_weights(model: PreTrainedModel, dtype: torch.dtype) -> None:

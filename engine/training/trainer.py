@@ -41,8 +41,8 @@ def sft_config(
     return SFTConfig(
         output_dir=str(folder / "checkpoints"),
         max_steps=steps,
-        per_device_train_batch_size=training.batch_size,
-        per_device_eval_batch_size=training.batch_size,
+        per_device_train_batch_size=training.batch_size // training.processes,
+        per_device_eval_batch_size=training.batch_size // training.processes,
         gradient_accumulation_steps=training.accumulation,
         learning_rate=training.learning_rate,
         lr_scheduler_type=SCHEDULES[training.schedule],
@@ -142,11 +142,14 @@ class FineTuner(SFTTrainer):
         if not self.heldout:
             return {}
         total, tokens = 0.0, 0
+        batches = by_length([len(row.ids) for row in self.heldout], self.args.per_device_eval_batch_size)
         with undisturbed(self.model):
-            for batch in by_length([len(row.ids) for row in self.heldout], self.args.per_device_eval_batch_size):
+            for batch in batches[self.args.process_index :: self.args.world_size]:  # each process its share
                 rows = [{"input_ids": self.heldout[row].ids, "labels": self.heldout[row].labels} for row in batch]
                 loss, count = self.summed_loss(self._prepare_inputs(self.data_collator(rows)))
                 total, tokens = total + loss.item(), tokens + count
+        if self.args.world_size > 1:
+            total, tokens = self.accelerator.reduce(torch.tensor([total, tokens], device=self.args.device)).tolist()
         found = {"eval_loss": total / tokens}
         self.summary |= found
         self.log(found)
@@ -158,11 +161,13 @@ class FineTuner(SFTTrainer):
         return 0
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthSorted:
-        chunk = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
+        chunk = self.args.per_device_train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
         return LengthSorted(self.lengths, chunk, self.args.seed)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         super()._save(output_dir, state_dict)
+        if not self.args.should_save:
+            return
         folder = Path(output_dir or self.args.output_dir)
         (folder / "training_args.bin").unlink()  # a pickle, and nothing needs it
         copy_tokenizer(self.source.folder, folder)
@@ -173,13 +178,14 @@ class FineTuner(SFTTrainer):
         """The artifact's row says where a model came from."""
 
 
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The last whole checkpoint in a folder. Those cut short by a kill are removed: they could be taken for whole."""
+def newest_checkpoint(folder: Path, clean: bool = True) -> Path | None:
+    """The last whole checkpoint in a folder. Those cut short by a kill are removed: they could be taken for whole.
+    Of processes that share a run only one cleans."""
     whole = []
     for checkpoint in folder.glob("checkpoint-*"):
         if _is_whole(checkpoint):
             whole.append(checkpoint)
-        else:
+        elif clean:
             shutil.rmtree(checkpoint)
     return max(whole, key=_step, default=None)
 

@@ -132,7 +132,10 @@ def test_only_a_page_of_ten_thousand_is_read(place) -> None:
     assert "1 to 10 of 10,000" in told
 
 
-@pytest.mark.parametrize("name", ["at", "pin", "tag", "only", "base", "read", "rows", "words", "add", "remove", "scorer", "unmeasure", "pick", "x"])
+ACTIONS = "at pin tag only base read rows plain sample words add remove scorer measure unmeasure pick x".split()
+
+
+@pytest.mark.parametrize("name", ACTIONS)
 def test_actions_take_any_value(place, name) -> None:
     keys = add_answers(place.database, 2, 2)
     for value in ("", "x", "999", None, -1):

@@ -25,7 +25,7 @@ from tests.browser.seed import seed
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])
 def test_an_address_that_others_can_reach_is_refused(database, home, host: str) -> None:
-    with pytest.raises(UserError, match="ssh -L"):
+    with pytest.raises(UserError, match="dianjing user add NAME --role owner"):
         serve(database, home, host, 7860)
 
 

@@ -3,8 +3,7 @@
 import json
 
 from app import charts, live
-from app.pages import unless_seen
-from app.pages import run_view
+from app.pages import run_view, unless_seen
 from app.view import empty, h, link, problem, table
 from storage.curves import Curves
 

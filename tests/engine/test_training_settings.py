@@ -22,6 +22,7 @@ TRAINING: dict[str, tuple[Any, Callable[[FineTuner], Any]]] = {
     "epochs": (3.0, lambda t: t.args.max_steps),
     "steps": (9, lambda t: t.args.max_steps),
     "batch_size": (3, lambda t: (t.args.per_device_train_batch_size, t._get_train_sampler().chunk)),
+    "processes": (2, lambda t: t.args.per_device_train_batch_size),
     "accumulation": (3, lambda t: (t.args.gradient_accumulation_steps, t._get_train_sampler().chunk)),
     "learning_rate": (0.5, lambda t: t.args.learning_rate),
     "schedule": ("linear", lambda t: t.args.lr_scheduler_type),
@@ -64,7 +65,7 @@ def trainer_of(school: Class, **settings: Any) -> FineTuner:
 
 def test_no_field_is_forgotten() -> None:
     assert set(TRAINING) == set(TrainingSettings.model_fields)
-    assert set(LORA) == set(LoraSettings.model_fields)
+    assert set(LORA) | {"quantize"} == set(LoraSettings.model_fields)  # quantize: see test_devices
 
 
 @pytest.mark.parametrize("field", TRAINING)

@@ -15,7 +15,7 @@ from sqlmodel import Session, SQLModel, select
 
 import storage.database
 from storage import curves, queries
-from storage.database import HEAD, open_database, transaction
+from storage.database import HEAD, NewerDatabase, open_database, transaction
 from storage.files import Home
 from storage.tables import Artifact, Event, Metric, Plan, Response, Rollup, Run, Score
 
@@ -72,6 +72,14 @@ def test_a_database_of_the_first_release_opens(home):
         assert queries.outputs_of(session, trained.id)["model"].summary == {"format": "adapter", "rank": 16}
         assert queries.queue_again(session, stopped.id, queries.utc_now())
         assert waiting.status == "queued", "the old rows still do what rows do"
+
+
+def test_a_database_of_a_newer_release_is_refused_in_words(home):
+    database = open_database(home)
+    with database.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(NewerDatabase, match=r"revision 9999 .* newer version"):
+        open_database(home)
 
 
 OPEN = "import sys, pathlib; from storage.database import open_database; from storage.files import Home\n"

@@ -1,6 +1,9 @@
 """Artifact folders appear whole, in one rename."""
 
-from storage.files import Home, default_home, fresh, put_in_place
+import os
+import time
+
+from storage.files import Home, default_home, forget_old, fresh, put_in_place
 
 
 def test_a_folder_takes_its_place_whole(home):
@@ -26,6 +29,19 @@ def test_fresh_is_empty(tmp_path):
     folder = fresh(tmp_path / "a")
     (folder / "old").write_text("x")
     assert not list(fresh(folder).iterdir())
+
+
+def test_only_what_is_old_is_forgotten(tmp_path):
+    for name in ("old/rows", "new/rows", "tmp1", "tmp2"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    for name in ("old/rows", "old", "tmp1"):
+        os.utime(tmp_path / name, (1000, 1000))
+    forget_old(tmp_path, before=2000)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "old", "tmp2"], "a folder that just lost its file waits"
+    forget_old(tmp_path, before=time.time() + 60)
+    assert not list(tmp_path.iterdir())
+    forget_old(tmp_path / "nowhere", before=2000)
 
 
 def test_the_home_is_where_the_environment_says(tmp_path, monkeypatch):

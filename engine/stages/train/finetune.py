@@ -4,14 +4,16 @@ Tokens and loss masks are made by `engine.chat`, the same code that draws the pr
 step and at every checkpoint the held-out loss is measured and a few fixed prompts are answered.
 """
 
+import importlib.util
 from collections.abc import Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from engine.chat import Chat, Encoded
 from engine.errors import UserError
+from engine.processes import devices
 from engine.settings import LoraSettings, SamplingSettings, TrainingSettings
 from engine.stage import Conversations, Estimate, Input, Kind, Model, Preview, PreviewRow, Prompts, Stage
 
@@ -44,6 +46,12 @@ class Finetune(Stage):
     )
     panel_size: int = Field(6, ge=0, le=64, title="Panel size", description="How many of them are answered; 0 answers none.")
 
+    @model_validator(mode="after")
+    def _only_frozen_weights_are_quantized(self) -> "Finetune":
+        if self.method == "full" and self.lora.quantize != "none":
+            raise ValueError("lora.quantize is 4bit but method is full, which trains every weight: set method to lora, or quantize to none")
+        return self
+
     @classmethod
     def title(cls) -> str:
         """As people write it."""
@@ -59,6 +67,8 @@ class Finetune(Stage):
 
         trackers.check(self.training.tracker)
         model, data = inputs[self.model], inputs[self.data]
+        if self.lora.quantize == "4bit":
+            _refuse_quantizing(model)
         if not data.ready:
             return
         if not data.summary.get("rows"):
@@ -101,6 +111,10 @@ class Finetune(Stage):
             shown.append(PreviewRow(encoded.pieces(), len(encoded.ids), "cut at the max length" if encoded.cut else ""))
         return Preview("As the model will read it", tuple(shown))
 
+    def processes(self) -> int:
+        """As many as the settings ask for."""
+        return self.training.processes
+
     def run(self, work: "Work") -> None:
         """Train, look, save."""
         from engine.training.rows import encode_rows, read_rows
@@ -114,7 +128,7 @@ class Finetune(Stage):
         (work.warn if counted.cut or counted.dropped else work.say)(_in_words(counted, length))
         trainer = self._trainer(work, chat, rows, heldout)
         with work.finishing():
-            trainer.train_from(newest_checkpoint(work.folder / "checkpoints"))
+            trainer.train_from(newest_checkpoint(work.folder / "checkpoints", clean=work.leads))
         if self.method == "full" and self.training.precision == "bfloat16":
             trainer.halve()
         trainer.save_model(str(work.output("model")))
@@ -126,14 +140,18 @@ class Finetune(Stage):
         from engine.training.answers import Panel
         from engine.training.callback import Reporter
         from engine.training.cost import training_speed
-        from engine.training.models import compute_dtype, load_model, lora_config
+        from engine.training.models import compute_dtype, in_words, load_model, load_quantized, lora_config
         from engine.training.rows import total_steps
         from engine.training.trainer import FineTuner, compile_decoder, sft_config, worth_compiling
 
         source, training, lora = work.input("model"), self.training, self.method == "lora"
         dtype = compute_dtype(training.precision, work.device)
         # An adapter's frozen base may be rounded; weights that are trained may not: small updates would be lost.
-        model = load_model(source, work.artifact, dtype if lora else torch.float32, work.device)
+        if self.lora.quantize == "4bit":
+            model = load_quantized(source, dtype, work.device)
+        else:
+            model = load_model(source, work.artifact, dtype if lora else torch.float32, work.device)
+        work.say(f"computing in {in_words(dtype, work.device)}")
         parameters, steps = model.num_parameters(), total_steps(training, len(rows))
         panel = Panel(work, chat, work.output_id("model"), self._panel(work, chat), PANEL_ANSWERS, dtype)
         trainer = FineTuner(
@@ -143,7 +161,7 @@ class Finetune(Stage):
             heldout,
             source,
             chat.pad_id,
-            Reporter(work, training.checkpoints, panel.answer, self._tracker(work)),
+            Reporter(work, training.checkpoints, panel.answer if work.leads else None, self._tracker(work)),
             self._summary(source, work.input("data")),
             lora_config(self.lora, model) if lora else None,
         )
@@ -157,7 +175,7 @@ class Finetune(Stage):
         from engine.training.trackers import Tracker
 
         name, tool = work.artifact(work.output_id("model")).name, self.training.tracker
-        return None if tool == "none" else Tracker(tool, work, name, self.model_dump(mode="json"))
+        return None if tool == "none" or not work.leads else Tracker(tool, work, name, self.model_dump(mode="json"))
 
     def _panel(self, work: "Work", chat: Chat) -> "list[Prompt]":
         from engine.training.rows import prompts_of, read_rows
@@ -171,6 +189,8 @@ class Finetune(Stage):
     def _summary(self, source: Input, data: Input) -> dict[str, Any]:
         kept = {name: source.summary[name] for name in INHERITED if name in source.summary}
         told = kept | {"source": f"{source.name} fine-tuned on {data.name}", "method": self.method, "dtype": "float32"}
+        if self.lora.quantize == "4bit":
+            told["trained_on"] = "4-bit weights (nf4); it is used on the weights as they are, and differs slightly there"
         return told | ({"format": "adapter", "base": source.id} if self.method == "lora" else {"format": "full"})
 
     def _length(self, model: Input) -> int:
@@ -186,6 +206,16 @@ def _whole(model: Input, inputs: Mapping[int, Input]) -> Input:
     while model.summary.get("format") == "adapter":
         model = inputs[model.summary["base"]]
     return model
+
+
+def _refuse_quantizing(model: Input) -> None:
+    if not devices()[0].startswith("cuda"):
+        raise UserError("4-bit training needs an NVIDIA GPU and this machine has none: set it to none", field="lora.quantize")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise UserError("4-bit training needs bitsandbytes: run pip install 'bitsandbytes>=0.48'", field="lora.quantize")
+    if model.summary.get("format") == "adapter":
+        message = "{name} is an adapter, and 4-bit weights cannot be merged with it: export it as a whole model first"
+        raise UserError(message, field="model", name=model.name)
 
 
 def _refuse_nothing(counted: "Count", length: int) -> None:
