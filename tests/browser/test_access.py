@@ -165,7 +165,7 @@ def test_a_sign_in_survives_a_restart_and_ends_with_its_user(tmp_path: Path) -> 
 
 
 def test_an_open_redirect_is_none(address: str) -> None:
-    for wanted in ("https://evil.example", "//evil.example", "/\\evil.example", "//[", "/login", "/logout?x", "javascript:alert(1)", "/\tx"):
+    for wanted in ("https://evil.example", "//evil.example", "/\\evil.example", "//[", "/login", "/logout?x", "javascript:x", "/\tx"):
         told = httpx.post(f"{address}/login", params={"next": wanted}, data={"name": "ann", "password": PASSWORD})
         assert told.headers["location"] == "/", wanted
 
