@@ -80,8 +80,13 @@ def values(database: Engine, column: Column, measure: Measure, sample: int = 0) 
 
 
 def score(measure: Measure, row: Response, references: Sequence[str]) -> float | None:
-    """What a measure says of one answer; None when it does not apply."""
-    value = scorers()[measure.scorer].score(row.prompt, row.answer, measure.reference or references)
+    """What a measure says of one answer; None when it does not apply, as when a prompt's own reference is none for this scorer."""
+    try:
+        value = scorers()[measure.scorer].score(row.prompt, row.answer, measure.reference or references)
+    except UserError:
+        if measure.reference:
+            raise
+        return None
     return None if isnan(value) else value
 
 

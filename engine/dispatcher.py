@@ -12,19 +12,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from pydantic import ValidationError
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
 
-from engine import library, submit
+from engine import library
 from engine.catalogue import stages
+from engine.devices import devices, seen_by
 from engine.errors import UserError
-from engine.processes import alive, child_environment, devices, gpu_memory, identity
+from engine.processes import alive, child_environment, identity
+from engine.slots import Slots, shared_by
 from engine.worker import NOT_MINE
 from storage import queries
 from storage.database import transaction
@@ -36,6 +38,7 @@ log = logging.getLogger(__name__)
 LIGHT_AT_ONCE = 2
 GRACE = timedelta(seconds=120)  # between asking a run to stop and killing it: longer than the longest step
 SPARE_STAYS = timedelta(minutes=10)
+SPARE_WORDS = "spare.txt"
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,9 @@ class Dispatcher:
         self.children: dict[int, Child] = {}
         self.starting: dict[int, str | None] = {}  # children that have not marked their run yet; the device of heavy ones
         self.asked: set[int] = set()
-        self.needs: dict[int, int] = {}  # bytes that queued runs need on a GPU
-        self.told: set[int] = set()  # runs that were told what they wait for
+        self.slots = Slots(database, home, now)
         self.spare: subprocess.Popen[bytes] | None = None
+        self.spare_slot = ""  # the one it sees
         self._take_lock()
 
     def run(self, until: Callable[[], bool] = lambda: False, pause: float = 0.2) -> None:
@@ -94,30 +97,17 @@ class Dispatcher:
         for run in ready:
             if run.id in self.children or run.id is None:
                 continue
-            if run.heavy and free and (slots := slots_for(run, self._roomy(run, free))):
-                free = [device for device in free if device not in slots]
-                self._start(run, ",".join(slots))
+            if run.heavy and free:
+                chosen = self.slots.choose(run, free)
+                if chosen:
+                    self._start(run, ",".join(chosen))
+                    free = [device for device in free if device not in chosen]
+                elif len(free) < shared_by(run) <= len(devices()):
+                    free = []  # kept for this one: it would wait for ever if others took each GPU that becomes free
             elif not run.heavy and light < LIGHT_AT_ONCE:
                 self._start(run, "cpu")
                 light += 1
-        self._look_after_spare(wanted)
-
-    def _roomy(self, run: Run, free: list[str]) -> list[str]:
-        """The free slots with room for a run: other programs may fill a GPU. Says once what a run waits for."""
-        if not free[0].startswith("cuda"):
-            return free
-        assert run.id is not None
-        if run.id not in self.needs:
-            self.needs[run.id] = submit.memory_needed(self.database, self.home, run)
-        memory, needed = gpu_memory(), self.needs[run.id]
-        roomy = [device for device in free if device not in memory or memory[device][0] >= needed]
-        if not roomy and run.id not in self.told:
-            self.told.add(run.id)
-            room = ", ".join(f"{device} has {memory[device][0] / 1e9:.1f} GB free" for device in free)
-            message = f"waits for {needed / 1e9:.1f} GB on a GPU ({room}): other programs use the rest"
-            with transaction(self.database) as session:
-                queries.say(session, run.id, message, self.now(), "warning")
-        return roomy
+        self._look_after_spare(wanted, (free or devices())[0])
 
     # runs
 
@@ -138,6 +128,8 @@ class Dispatcher:
         """Settle a run whose process is gone. If the child did it itself, the row says so and nothing changes."""
         assert run.id is not None
         reason = how_it_died(exit_status)
+        if (count := shared_by(run)) > 1:
+            reason = f"one of its {count} processes ended (killed, or out of memory) and took the others along"
         with transaction(self.database) as session:
             row = session.get_one(Run, run.id)
             if (row.status, row.pid, row.pid_started) != (RUNNING, run.pid, run.pid_started):
@@ -157,6 +149,7 @@ class Dispatcher:
             with transaction(self.database) as session:
                 row = session.get_one(Run, id)
                 if row.status == QUEUED and row.queued_at == child.queued_at and status != NOT_MINE:  # died before it could mark its run
+                    keep_words_of_spare(self.home.run_folder(id))
                     queries.settle(session, id, FAILED, self.now(), f"{how_it_died(status)} before it started: see its log")
                 settled = row.status != RUNNING
             if settled:
@@ -169,25 +162,25 @@ class Dispatcher:
         online = bool(stage and stage.online)
         self.starting[run.id] = device if run.heavy else None
         self.asked.discard(run.id)
-        alone = shared_by(run) == 1
-        process = self._hand_to_spare(run.id, device) if run.heavy and alone and not online else None
+        processes, folder = shared_by(run), self.home.run_folder(run.id)
+        folder.mkdir(parents=True, exist_ok=True)
+        process = self._hand_to_spare(run.id, device) if run.heavy and processes == 1 and not online else None
         if process is None:
-            folder = self.home.run_folder(run.id)
-            folder.mkdir(parents=True, exist_ok=True)
-            words = ["work", str(run.id), "--device", device]
-            process = self._spawn(words, folder / "log.txt", run.heavy, online, shared_by(run))
+            process = self._spawn(["work", str(run.id), "--device", device], folder / "log.txt", device, run.heavy, online, processes)
         self.children[run.id] = Child(process, run.queued_at)
 
-    def _spawn(self, words: list[str], log_file: Path, heavy: bool, online: bool = False, processes: int = 1) -> subprocess.Popen[bytes]:
-        together = ["torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), "-m"] if processes > 1 else []
+    def _spawn(
+        self, words: list[str], log_file: Path, device: str, heavy: bool, online: bool = False, processes: int = 1
+    ) -> subprocess.Popen[bytes]:
+        torchrun = ["torch.distributed.run", "--standalone", "--local_addr", "127.0.0.1", "--nproc_per_node", str(processes), "-m"]
         with log_file.open("ab") as output:
             return subprocess.Popen(
-                [sys.executable, "-P", "-m", *together, "engine", *words, "--home", str(self.home.root)],
+                [sys.executable, "-P", "-m", *(torchrun if processes > 1 else []), "engine", *words, "--home", str(self.home.root)],
                 stdin=subprocess.PIPE if words[0] == "spare" else subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 cwd=log_file.parent,
-                env=child_environment(self.home.root, heavy, online),
+                env=child_environment(self.home.root, heavy, online) | seen_by(device),
                 start_new_session=True,
                 preexec_fn=None if heavy else _be_nice,
             )
@@ -196,7 +189,7 @@ class Dispatcher:
 
     def _hand_to_spare(self, run: int, device: str) -> subprocess.Popen[bytes] | None:
         """Make the spare this run's child; None if there is none, or it died this moment."""
-        if self.spare is None or self.spare.poll() is not None:
+        if self.spare is None or self.spare.poll() is not None or self.spare_slot != device:
             return None
         process, self.spare = self.spare, None
         self._note_spare()
@@ -206,15 +199,18 @@ class Dispatcher:
             process.stdin.close()
         except BrokenPipeError:
             return None
+        with suppress(FileNotFoundError):  # what it says until it finds the run's log
+            (self.home.root / SPARE_WORDS).replace(self.home.run_folder(run) / SPARE_WORDS)
         return process
 
-    def _look_after_spare(self, wanted: datetime | None) -> None:
+    def _look_after_spare(self, wanted: datetime | None, slot: str) -> None:
         wanting = self.keep_spare and wanted is not None and self.now() - wanted < SPARE_STAYS
         if self.spare and self.spare.poll() is not None:
             self.spare = None
             self._note_spare()
         if wanting and self.spare is None:
-            self.spare = self._spawn(["spare"], self.home.root / "spare.txt", heavy=True)
+            self.spare = self._spawn(["spare"], self.home.root / SPARE_WORDS, slot, heavy=True)
+            self.spare_slot = slot
             self._note_spare()
         elif not wanting and self.spare:
             self._dismiss_spare()
@@ -247,19 +243,10 @@ class Dispatcher:
             session.add(Lock(name="dispatcher", pid=os.getpid(), pid_started=identity(os.getpid()) or "", at=self.now()))
 
 
-def shared_by(run: Run) -> int:
-    """How many processes share a run."""
-    stage = stages().get(run.stage)
-    try:
-        return stage.model_validate(run.settings).processes() if stage else 1
-    except ValidationError:  # another version's settings: the child says so
-        return 1
-
-
-def slots_for(run: Run, free: list[str]) -> list[str]:
-    """The free slots that a run takes; none while there are too few. On the CPU any number of processes share the one."""
-    wanted = 1 if free == ["cpu"] else shared_by(run)
-    return free[:wanted] if len(free) >= wanted else []
+def keep_words_of_spare(folder: Path) -> None:
+    """Bring what a spare said before it found its run's log into that log."""
+    with suppress(FileNotFoundError), (folder / "log.txt").open("ab") as log_file:
+        log_file.write((folder / SPARE_WORDS).read_bytes())
 
 
 def dispatching(session: Session) -> bool:

@@ -5,8 +5,10 @@ import os
 import platform
 import shutil
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
 from typing import Literal
 
 import psutil
@@ -16,9 +18,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session
 
 from engine import dispatcher
+from engine.devices import DRIVER, devices, gpu_memory
 from engine.errors import UserError
 from engine.hub import require_hub
-from engine.processes import devices, gpu_memory
 from storage.database import HEAD, open_database
 from storage.files import Home
 
@@ -45,7 +47,10 @@ class Facts:
     python: str
     packages: dict[str, tuple[str, str]]  # of those that do not fit: (installed, "" if missing; wanted)
     torch: str = ""  # version, with its build: 2.13.0+cpu
-    torch_cuda: bool = False  # whether that build and the driver find a GPU
+    torch_for_cuda: bool = False  # whether it was built for NVIDIA GPUs
+    torch_finds_gpu: bool = False
+    cards: int = 0  # NVIDIA cards on the bus
+    driver: bool = False  # theirs
     gpus: dict[str, tuple[int, int]] = field(default_factory=dict)  # slot: (free, total), of the driver
     slots: list[str] = field(default_factory=list)
     precision: str = ""  # in words, on the first slot
@@ -94,13 +99,16 @@ def look(home: Home) -> Facts:
     """The facts of this machine. Takes some seconds: torch is imported."""
     problem, dispatching = _database(home)
     slots = devices()
-    torch, finds_gpu, precision = _torch(slots[0])
+    torch, for_cuda, finds_gpu, precision = _torch(slots[0])
     there = home.root if home.root.exists() else home.root.parent
     return Facts(
         python=f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         packages=unfit(requires("dianjing") or []),
         torch=torch,
-        torch_cuda=finds_gpu,
+        torch_for_cuda=for_cuda,
+        torch_finds_gpu=finds_gpu,
+        cards=_nvidia_cards(),
+        driver=DRIVER.is_dir(),
         gpus=gpu_memory(),
         slots=slots,
         precision=precision,
@@ -135,13 +143,19 @@ def _compute(facts: Facts) -> list[Finding]:
     if not facts.torch:
         return [Finding("problem", "torch", "cannot be imported: run make install")]
     on_gpu = facts.slots[0].startswith("cuda")
-    if on_gpu and not facts.torch_cuda:
-        if "+cpu" in facts.torch:
-            text = f"{facts.torch} is a build for the CPU, and the machine has an NVIDIA GPU: install PyTorch's CUDA build"
-        else:
-            text = f"{facts.torch} finds no GPU, and the machine has one: is its driver new enough? nvidia-smi shows it"
+    if on_gpu and not facts.torch_finds_gpu:
+        text = f"{facts.torch} finds no GPU, and the machine has one: is its driver new enough? nvidia-smi shows it"
+        if not facts.torch_for_cuda:
+            fix = f"pip uninstall -y torch && pip install torch=={facts.torch.partition('+')[0]}"
+            text = f"{facts.torch} is a build for the CPU, and the machine has an NVIDIA GPU: {fix}"
         return [Finding("problem", "torch", text)]
     found = [Finding("ok", "torch", facts.torch)]
+    if facts.torch_for_cuda and not facts.cards and not on_gpu:
+        found = [Finding("note", "torch", f"{facts.torch} is a build for NVIDIA GPUs, and there is none: the CPU build takes 3 GB less")]
+    if facts.cards and not on_gpu:
+        hidden = Finding("note", "driver", "an NVIDIA GPU is there and is not used: CUDA_VISIBLE_DEVICES hides it")
+        lacking = Finding("problem", "driver", "an NVIDIA card is there, and no driver: install NVIDIA's until nvidia-smi lists the card")
+        found.append(hidden if facts.driver else lacking)
     for slot in facts.slots:
         free, total = facts.gpus.get(slot, (0, 0))
         room = f", {free / 1e9:.1f} of {total / 1e9:.1f} GB free" if total else ""
@@ -149,16 +163,24 @@ def _compute(facts: Facts) -> list[Finding]:
     return [*found, Finding("ok", "precision", facts.precision)]
 
 
-def _torch(slot: str) -> tuple[str, bool, str]:
+def _torch(slot: str) -> tuple[str, bool, bool, str]:
     try:
         import torch
 
-        from engine.training.models import compute_dtype, in_words
+        from engine.training.models import compute_dtype, precision_in_words
     except ImportError:
-        return "", False, ""
+        return "", False, False, ""
     finds = torch.cuda.is_available()
     device = slot if finds or not slot.startswith("cuda") else "cpu"
-    return torch.__version__, finds, in_words(compute_dtype("auto", device), device)
+    return torch.__version__, torch.version.cuda is not None, finds, precision_in_words(compute_dtype("auto", device), device)
+
+
+def _nvidia_cards() -> int:
+    found = 0
+    for card in Path("/sys/bus/pci/devices").glob("*"):
+        with suppress(OSError):
+            found += (card / "vendor").read_text().strip() == "0x10de" and (card / "class").read_text().startswith("0x03")
+    return found
 
 
 def _database(home: Home) -> tuple[str, bool]:

@@ -6,15 +6,17 @@ and no script may run, and in CSV a cell that a spreadsheet would take for a for
 
 import csv
 import io
+from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from html import escape
 from typing import Any
 
 from engine.differences import alike, changed
 
-LONG = 1500  # characters from which on an answer folds
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+LONG = 1500  # characters from which on a text folds
+FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # what a spreadsheet may take for the beginning of a formula
 
 
 @dataclass(frozen=True)
@@ -54,14 +56,20 @@ def html(
     heads = "".join(f"<th>{escape(side.label)}{_about(side)}" for side in sides)
     table = "".join(f"<tr>{''.join(f'<td>{escape(cell)}' for cell in fact)}" for fact in facts)
     told = "".join(f"<li>{escape(note)}" for note in notes)
-    yield f"""<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>{escape(title)}</title><style>{STYLE}</style><main><h1>{escape(title)}</h1>
+    yield f"""{head(title)}<main><h1>{escape(title)}</h1>
 <table><tr><th>{heads}{table}</table><ul class="notes">{told}</ul>
 """
     for number, row in enumerate(rows, 1):
         yield _item(number, row, sides)
     yield "</main></html>\n"
+
+
+def head(title: str) -> str:
+    """The beginning of a page that needs nothing else, runs nothing and asks nobody for anything."""
+    policy = f"default-src 'none'; style-src 'sha256-{b64encode(sha256(STYLE.encode()).digest()).decode()}'"
+    return f"""<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<meta http-equiv="Content-Security-Policy" content="{policy}; base-uri 'none'; form-action 'none'">
+<title>{escape(title)}</title><style>{STYLE}</style>"""
 
 
 def csv_rows(sides: Sequence[Side], rows: Iterable[Compared], measures: Sequence[str]) -> Iterator[str]:
@@ -82,14 +90,13 @@ def llm_comparator(sides: Sequence[Side], rows: Iterable[Compared]) -> dict[str,
     """
     if len(sides) != 2:
         raise ValueError(f"LLM Comparator compares two models, not {len(sides)}")
-    examples, names = [], dict[str, None]()
+    examples: list[dict[str, Any]] = []
+    names: dict[str, None] = {}
     for row in rows:
         left, right = row.answers
         if left is None or right is None:
             continue
         names |= dict.fromkeys([*left.scores, *right.scores])
-        fields = {"expected": " | ".join(row.references)} if row.references else {}
-        scores = {name: [left.scores.get(name), right.scores.get(name)] for name in {**left.scores, **right.scores}}
         examples.append(
             {
                 "input_text": _prompt(row),
@@ -98,11 +105,18 @@ def llm_comparator(sides: Sequence[Side], rows: Iterable[Compared]) -> dict[str,
                 "output_text_b": right.answer,
                 "score": None,
                 "individual_rater_scores": [],
-                "custom_fields": {"finish_reason": [left.finish_reason, right.finish_reason], **fields, **scores},
+                "custom_fields": {
+                    "expected": " | ".join(row.references) or None,
+                    "finish_reason": [left.finish_reason or None, right.finish_reason or None],
+                    "tokens": [left.tokens, right.tokens],
+                    **{name: [left.scores.get(name), right.scores.get(name)] for name in {**left.scores, **right.scores}},
+                },
             }
         )
-    schema = [{"name": "finish_reason", "type": "per_model_category"}, {"name": "expected", "type": "string"}]
-    schema += [{"name": name, "type": "per_model_number"} for name in names]
+    for example in examples:  # the viewer reads every field of every example, and stops at one that is not there
+        example["custom_fields"] = {name: [None, None] for name in names} | example["custom_fields"]
+    types = {"expected": "string", "finish_reason": "per_model_category", "tokens": "per_model_number"}
+    schema = [{"name": name, "type": type} for name, type in (types | dict.fromkeys(names, "per_model_number")).items()]
     return {
         "metadata": {"source_path": "Dianjing", "custom_fields_schema": schema},
         "models": [{"name": side.label} for side in sides],
@@ -131,7 +145,8 @@ def _item(number: int, row: Compared, sides: Sequence[Side]) -> str:
     wanted = f"<small>expected: {escape(' | '.join(row.references))}</small>" if row.references else ""
     base = row.answers[0].answer if row.answers[0] else ""
     cells = "".join(_cell(side.label, one, base if place else "") for place, (side, one) in enumerate(zip(sides, row.answers, strict=True)))
-    prompt = f'<p class="prompt"><a href="#{number}">{number}</a> {escape(_prompt(row))}</p>'
+    asked = _prompt(row)
+    prompt = f'<div class="prompt"><a href="#{number}">{number}</a>{_folded(asked, escape(asked))}</div>'
     return f'<section id="{number}">{prompt}{tags}{wanted}<div class="n{len(sides)}">{cells}</div></section>\n'
 
 
@@ -141,20 +156,21 @@ def _cell(label: str, one: Answered | None, base: str) -> str:
     text = escape(one.answer)
     if base and alike(base, one.answer):
         text = "".join(f"<ins>{escape(piece)}</ins>" if new else escape(piece) for piece, new in changed(base, one.answer))
-    body = (
-        f"<pre>{text}</pre>"
-        if len(one.answer) <= LONG
-        else f"<details><summary>{len(one.answer):,} characters</summary><pre>{text}</pre></details>"
-    )
-    thought = f"<details><summary>Reasoning</summary><pre>{escape(one.thought)}</pre></details>" if one.thought else ""
+    thought = f'<details><summary>Reasoning</summary><pre dir="auto">{escape(one.thought)}</pre></details>' if one.thought else ""
     length = [] if one.tokens is None else [f"{one.tokens} tokens"]
-    figures = [*length, one.finish_reason, *[f"{name}: {value:.4g}" for name, value in one.scores.items()]]
-    return f"<div><b>{escape(label)}</b>{thought}{body}<small>{escape(' · '.join(filter(None, figures)))}</small></div>"
+    figures = " · ".join(filter(None, [*length, one.finish_reason, *[f"{name}: {value:.4g}" for name, value in one.scores.items()]]))
+    return f"<div><b>{escape(label)}</b>{thought}{_folded(one.answer, text)}<small>{escape(figures)}</small></div>"
+
+
+def _folded(text: str, marked: str) -> str:
+    """A text as it was written, folded when it is long. Its direction is its own."""
+    shown = f'<pre dir="auto">{marked}</pre>'
+    return shown if len(text) <= LONG else f"<details><summary>{len(text):,} characters</summary>{shown}</details>"
 
 
 STYLE = """
-:root{--paper:#FBFAF7;--ink:#1B1D21;--soft:#5D6269;--line:#E4E1DA;--card:#fff;--learned:#2F6DB5}
-@media(prefers-color-scheme:dark){:root{--paper:#14161A;--ink:#ECEAE4;--soft:#A3A7AE;--line:#2C3038;--card:#1C1F25;--learned:#6FA8E6}}
+:root{--paper:#FBFAF7;--ink:#1B1D21;--soft:#5D6269;--line:#E4E1DA;--learned:#2F6DB5}
+@media screen and (prefers-color-scheme:dark){:root{--paper:#14161A;--ink:#ECEAE4;--soft:#A3A7AE;--line:#2C3038;--learned:#6FA8E6}}
 body{background:var(--paper);color:var(--ink);margin:0;font:15px/1.5 ui-sans-serif,system-ui,"Noto Sans","Noto Sans CJK SC",sans-serif}
 main{max-width:1180px;margin:0 auto;padding:32px 16px}
 h1{font-size:24px;line-height:1.35;font-weight:600}h2{font-size:18px;margin-top:40px}
@@ -162,13 +178,14 @@ h1{font-size:24px;line-height:1.35;font-weight:600}h2{font-size:18px;margin-top:
 table{border-collapse:collapse;margin:16px 0;font-variant-numeric:tabular-nums;display:block;overflow-x:auto}
 th,td{text-align:left;padding:6px 16px 6px 0;border-bottom:1px solid var(--line);font-weight:inherit;vertical-align:top}
 th{color:var(--soft)}td b{font-weight:600}th small{display:block}
-section{border-top:1px solid var(--line);padding:12px 0;break-inside:avoid}
+section{border-top:1px solid var(--line);padding:12px 0;break-inside:avoid;content-visibility:auto;contain-intrinsic-size:auto 240px}
 section i{font:12px/1 inherit;border:1px solid var(--line);border-radius:99px;padding:1px 8px;margin-right:6px;color:var(--soft)}
 .prompt{margin:0 0 8px;white-space:pre-wrap;font-weight:600;overflow-wrap:anywhere}
-.prompt small,.prompt a{font-weight:400}.prompt a{color:var(--soft)}
+.prompt small,.prompt a,summary{font-weight:400}.prompt a,summary{color:var(--soft)}
 .pair,.n1,.n2,.n3,.n4{display:grid;grid-template-columns:1fr 1fr;gap:16px}
 .n1{grid-template-columns:1fr}.n3{grid-template-columns:repeat(3,1fr)}.n4{grid-template-columns:repeat(4,1fr)}
 pre{white-space:pre-wrap;overflow-wrap:anywhere;margin:0;font:inherit}ins{text-decoration:none;border-bottom:2px solid var(--learned)}
 section div div{min-width:0}section div b{display:block;font-size:13px;color:var(--soft)}section small{display:block}
-@media(max-width:600px){.pair,.n2,.n3,.n4{grid-template-columns:1fr}}
+@media screen and (max-width:600px){.pair,.n2,.n3,.n4{grid-template-columns:1fr}}
+@media print{body{font-size:11px}summary{display:none}details::details-content{content-visibility:visible;block-size:auto}}
 """

@@ -18,8 +18,11 @@ class Follower(Work):
     leads = False
 
     def _aside_for(self, artifact: int) -> Path:
-        self._nowhere = tempfile.TemporaryDirectory(prefix="follower-")  # gone with this object
-        return Path(self._nowhere.name)
+        if not hasattr(self, "_nowhere"):
+            self._nowhere = tempfile.TemporaryDirectory(prefix="dianjing-")  # gone with this object
+        folder = Path(self._nowhere.name, str(artifact))
+        folder.mkdir()
+        return folder
 
     def put_outputs_in_place(self) -> dict[str, Made]:
         """Nothing to put."""

@@ -23,8 +23,9 @@ from filelock import FileLock
 from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
+from engine.devices import devices
 from engine.errors import UserError
-from engine.processes import alive, devices, inference_environment
+from engine.processes import alive, inference_environment
 from engine.settings import SamplingSettings
 from storage.files import Home
 from storage.tables import RUNNING, Artifact, Lock, Run
@@ -117,8 +118,8 @@ def lock_name(device: str) -> str:
 
 def holder(session: Session, device: str) -> Run | None:
     """The heavy run that works on a device now."""
-    query = select(Run).where(Run.status == RUNNING, col(Run.heavy), Run.device == device)
-    return session.exec(query).first()
+    working = session.exec(select(Run).where(Run.status == RUNNING, col(Run.heavy))).all()
+    return next((run for run in working if device in (run.device or "").split(",")), None)
 
 
 def child(database: Engine, home: Home, device: str) -> Address:

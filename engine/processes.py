@@ -5,11 +5,13 @@ start times in ticks since boot and so does not move with the wall clock.
 """
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import psutil
+
+# What torchrun and clusters set.
+CLUSTER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 def identity(pid: int) -> str | None:
@@ -36,10 +38,11 @@ def alive(pid: int | None, known_identity: str | None) -> bool:
 def child_environment(root: Path, heavy: bool, online: bool = False) -> dict[str, str]:
     """What a child must find in its environment before it starts: glibc, OpenMP and the hub read these only then.
 
+    A run that torchrun does not start is alone, whatever started the dashboard; GPUs are numbered as nvidia-smi numbers them.
     The allocator settings keep freed tensors mapped: page faults of large temporaries cost a tenth of a training step
     on the CPU. A light child gets one thread, since two torch processes on two cores stall each other by spinning.
     """
-    environment = dict(os.environ)
+    environment = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"} | {name: value for name, value in os.environ.items() if name not in CLUSTER}
     environment |= {
         "MALLOC_MMAP_MAX_": "0",
         "MALLOC_TRIM_THRESHOLD_": str(8 * 2**30),
@@ -63,50 +66,3 @@ def inference_environment(root: Path) -> dict[str, str]:
     own = ("OMP_NUM_THREADS", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_")
     chosen = {name: value for name, value in child_environment(root, heavy=False).items() if name not in own}
     return chosen | {name: os.environ[name] for name in own if name in os.environ}
-
-
-def rank() -> int:
-    """Which of the processes that share a run this one is; torchrun says it. 0 leads."""
-    return int(os.environ.get("RANK", "0"))
-
-
-def see_only(slots: str) -> str:
-    """Make this process see the GPUs of its run's slots and no others, before CUDA starts; the device it computes on.
-
-    "cuda:1,cuda:3" for a run that two processes share: each sees both, and computes on its own.
-    """
-    names = slots.split(",")
-    if not names[0].startswith("cuda"):
-        return names[0]
-    visible = [one for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
-    numbers = [int(name.partition(":")[2] or 0) for name in names]
-    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(visible[number] if visible else str(number) for number in numbers)
-    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
-
-
-def gpu_memory() -> dict[str, tuple[int, int]]:
-    """Free and total bytes of each GPU slot, as nvidia-smi tells them; empty where it cannot be asked."""
-    words = ["nvidia-smi", "--query-gpu=index,uuid,memory.free,memory.total", "--format=csv,noheader,nounits"]
-    try:
-        told = subprocess.run(words, capture_output=True, text=True, timeout=10, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return {}
-    known = {}
-    for line in told.splitlines():
-        index, uuid, *numbers = (cell.strip() for cell in line.split(","))
-        if all(number.isdigit() for number in numbers) and len(numbers) == 2:  # "[N/A]" where a driver does not say
-            known[index] = known[uuid] = (int(numbers[0]) * 2**20, int(numbers[1]) * 2**20)
-    visible = [one for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
-    names = visible or [index for index in known if index.isdigit()]
-    return {f"cuda:{place}": known[name] for place, name in enumerate(names) if name in known}
-
-
-def devices() -> list[str]:
-    """The slots heavy runs share on this machine, found without importing torch: each NVIDIA GPU, or the CPU."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if Path("/proc/driver/nvidia/gpus").is_dir() and visible not in ("", "-1"):
-        count = len(visible.split(",")) if visible else len(list(Path("/proc/driver/nvidia/gpus").iterdir()))
-        return [f"cuda:{index}" for index in range(count)]
-    if sys.platform == "darwin" and os.uname().machine == "arm64":
-        return ["mps"]
-    return ["cpu"]

@@ -108,10 +108,14 @@ def net_loss_upper(lost: int, gained: int, n: int) -> float:
 
 
 def bootstrap_mean(values: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
-    """Mean with its 95 % bootstrap interval over items. Raises ValueError if empty."""
+    """Mean with its 95 % bootstrap interval over items. What is nan was not measured and is left out: the caller tells n.
+
+    Raises ValueError if nothing is left.
+    """
     import numpy
 
     given = numpy.asarray(values, float)
+    given = given[~numpy.isnan(given)]
     if given.size == 0:
         raise ValueError("nothing to average: no items")
     rng, means = numpy.random.default_rng(seed), []
@@ -122,5 +126,5 @@ def bootstrap_mean(values: Sequence[float], seed: int = 0) -> tuple[float, float
 
 
 def bootstrap_difference(before: Sequence[float], after: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
-    """Mean paired difference after - before with its 95 % bootstrap interval over items. Raises ValueError if empty."""
+    """Mean paired difference after - before with its 95 % bootstrap interval; a pair with a nan is left out. Raises ValueError if empty."""
     return bootstrap_mean([b - a for a, b in zip(before, after, strict=True)], seed)

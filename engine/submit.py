@@ -14,8 +14,8 @@ from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
 from engine.catalogue import did_you_mean, find, stages
+from engine.devices import devices
 from engine.errors import UserError
-from engine.processes import devices
 from engine.stage import Estimate, Form, Input, Kind, Preview, Recipe, Reference, Stage, artifact_kind
 from engine.work import as_input
 from storage import queries
@@ -202,7 +202,7 @@ def _check_room(session: Session, home: Home, stage: Stage, inputs: Mapping[int,
     if told.disk > free:
         message = "this run writes about {needed:.1f} GB and the disk has {free:.1f} GB left: delete artifacts or keep fewer checkpoints"
         raise UserError(message, needed=told.disk / 1e9, free=free / 1e9)
-    if told.memory > memory:
+    if told.memory > memory and not devices()[0].startswith("cuda"):
         message = (
             "this run needs about {needed:.1f} GB of memory and the machine has {has:.1f} GB: lower batch size or max length, or use LoRA"
         )

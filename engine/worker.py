@@ -21,9 +21,10 @@ from sqlmodel import Session
 
 from engine import library, submit
 from engine.catalogue import stages
+from engine.devices import compute_device, rank
 from engine.errors import Cancelled, UserError
 from engine.follower import Follower
-from engine.processes import identity, rank, see_only
+from engine.processes import identity
 from engine.stage import Stage
 from engine.work import Work
 from storage import queries
@@ -44,7 +45,7 @@ def work(database: Engine, home: Home, run: int, device: str = "cpu") -> int:
     home.run_folder(run).mkdir(parents=True, exist_ok=True)
     status, error, made = FAILED, None, None
     try:
-        stage, task = _prepare(database, home, run, see_only(device), Work)
+        stage, task = _prepare(database, home, run, compute_device(device), Work)
         stage.run(task)
         made = task.put_outputs_in_place()
         status = SUCCEEDED
@@ -64,7 +65,11 @@ def work(database: Engine, home: Home, run: int, device: str = "cpu") -> int:
 
 
 def _follow(database: Engine, home: Home, run: int, device: str) -> int:
-    """Do a run's work beside the process that leads it. The row, the log and the outputs are the leader's."""
+    """Do a run's work beside the process that leads it: the row and the outputs are the leader's.
+
+    A failure is told, since the leader learns only that somebody is gone. Leaving because of a stop is none: torchrun
+    ends the others as soon as one fails, and the leader may still be saving.
+    """
     for _ in range(600):  # until the leader has marked the run
         with Session(database) as session:
             status = session.get_one(Run, run).status
@@ -74,9 +79,15 @@ def _follow(database: Engine, home: Home, run: int, device: str) -> int:
     if status != RUNNING:
         return NOT_MINE
     try:
-        stage, task = _prepare(database, home, run, see_only(device), Follower)
+        stage, task = _prepare(database, home, run, compute_device(device), Follower)
         stage.run(task)
     except Cancelled:
+        return 0
+    except Exception as problem:  # noqa: BLE001
+        traceback.print_exc()
+        if not isinstance(problem, UserError) and not _misses_another(problem):
+            with transaction(database) as session:
+                queries.say(session, run, f"process {rank()} of this run: {explain(problem, home)}", queries.utc_now(), "error")
         return 1
     return 0
 
@@ -93,10 +104,16 @@ def explain(problem: Exception, home: Home) -> str:
     if isinstance(problem, MemoryError) or type(problem).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:
         details = text.splitlines()[0][:200] if text else "no details"
         return f"out of memory: lower batch size or max length, or use LoRA, then resume ({details})"
-    if "LOCAL_RANK" in os.environ and ("closed by peer" in text or "Connection reset" in text or "NCCL" in text):
+    if _misses_another(problem):
         details = text.splitlines()[0][:200]
-        return f"another process of this run ended (killed, or out of memory): its log says more; resume goes on ({details})"
+        return f"another process of this run ended (killed, or out of memory): the log may say more; resume goes on ({details})"
     return f"{type(problem).__name__}: {text}"
+
+
+def _misses_another(problem: Exception) -> bool:
+    """Whether a process failed because it waited for another one of its run."""
+    lost = ("closed by peer", "Connection reset", "Broken pipe", "NCCL", "Gloo")
+    return "LOCAL_RANK" in os.environ and any(words in str(problem) for words in lost)
 
 
 def main(home: Home, run: int, device: str) -> int:

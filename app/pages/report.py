@@ -127,7 +127,8 @@ def _answer(row: dict[str, Any], names: list[str]) -> Node:
 
 def _side(side: dict[str, Any], name: str, place: str) -> Node:
     counted = [] if side["tokens"] is None else [say("{n} tokens", n=side["tokens"])]
-    figures = [*counted, say("stopped") if side["finish_reason"] == "stop" else say("cut at the limit")]
+    ends = {"stop": say("stopped"), "length": say("cut at the limit")}
+    figures = [*counted, *([ends[side["finish_reason"]]] if side["finish_reason"] in ends else [])]
     if side["correct"] is not None:
         figures.append("✓ " + say("exact") if side["correct"] else "✕ " + say("not exact"))
     return h(

@@ -8,7 +8,7 @@ import regex
 RATE = False
 _TOGETHER = r"\p{Han}\p{Hiragana}\p{Katakana}ー\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"  # scripts without spaces between words
 _APART = regex.compile(rf"[{_TOGETHER}]\p{{M}}*")
-_WORD = regex.compile(rf"{_APART.pattern}|[\w--[_{_TOGETHER}]]+(?:['’_-]\w+)*", regex.V1)
+WORD = regex.compile(rf"{_APART.pattern}|[\w--[_{_TOGETHER}]]+(?:['’_-]\w+)*", regex.V1)
 
 
 def score(_prompt: list[dict[str, Any]], answer: str, _reference: Sequence[str]) -> float:
@@ -18,7 +18,7 @@ def score(_prompt: list[dict[str, Any]], answer: str, _reference: Sequence[str])
 
 def words(text: str) -> list[str]:
     """The words of a text, without punctuation."""
-    return list(_WORD.findall(text))
+    return list(WORD.findall(text))
 
 
 def spaced(text: str) -> str:

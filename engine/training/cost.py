@@ -10,6 +10,9 @@ from pathlib import Path
 PILOT_PARAMETERS = 135e6
 TRAINED, WRITTEN = 350, 200  # tokens a second: LoRA training at batch 4, answering in batches
 LIBRARIES = 0.7e9  # bytes that torch and its friends take before there is a model
+LARGE = 1_000_000_000  # parameters from which activations are computed again rather than kept
+# Bytes that a weight takes: in bfloat16, in float32, in float32 with its gradient and two moments, in 4 bits.
+ROUNDED, WHOLE, TRAINED_WHOLE, QUARTER = 2, 4, 16, 0.6
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,14 @@ def answering_speed(parameters: float) -> float:
     return WRITTEN * PILOT_PARAMETERS / max(parameters, 1)
 
 
-def training_memory(shape: Shape, parameters: float, full: bool, batch_tokens: int) -> int:
-    """Bytes: the weights (with gradients and two moments when all are trained), one batch's activations and logits."""
-    activations = 90 * shape.hidden * shape.layers * batch_tokens
+def training_memory(shape: Shape, parameters: float, weight: float, batch_tokens: int) -> int:
+    """Bytes: the weights at `weight` bytes each, one batch's activations (of a large model one layer's, and what lies
+    between the layers) and its logits. What is around 4-bit layers stays in float32."""
+    layers, between = (1, 4 * shape.layers) if parameters >= LARGE else (shape.layers, 0)
+    activations = (90 * layers + between) * shape.hidden * batch_tokens
     logits = 16 * shape.vocabulary * batch_tokens
-    return int(LIBRARIES + parameters * (16 if full else 4) + activations + logits)
+    around = 2 * WHOLE * shape.vocabulary * shape.hidden if weight == QUARTER else 0
+    return int(LIBRARIES + parameters * weight + around + activations + logits)
 
 
 def training_disk(shape: Shape, parameters: float, full: bool, rank: int, checkpoints: int) -> int:

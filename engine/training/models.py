@@ -15,6 +15,7 @@ from peft import LoraConfig, PeftModel, prepare_model_for_kbit_training
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
+from engine.devices import in_words
 from engine.errors import UserError
 from engine.settings import LoraSettings
 from engine.stage import Input
@@ -34,19 +35,9 @@ def compute_dtype(precision: Literal["auto", "bfloat16", "float32"], device: str
     return torch.bfloat16 if _fast_bfloat16(device) else torch.float32
 
 
-def in_words(dtype: torch.dtype, device: str) -> str:
+def precision_in_words(dtype: torch.dtype, device: str) -> str:
     """ "bfloat16: this CPU computes it fast (AMX)". """
-    name = str(dtype).removeprefix("torch.")
-    if device.startswith("cuda"):
-        major, minor = torch.cuda.get_device_capability(device)
-        return f"{name} on {torch.cuda.get_device_name(device)} (compute capability {major}.{minor})"
-    if device == "mps":
-        return f"{name} on this Mac's GPU"
-    able = torch.cpu.get_capabilities()
-    fast = "AMX" if able.get("amx_tile") else "AVX512-BF16" if able.get("avx512_bf16") else ""
-    if dtype == torch.bfloat16:
-        return f"{name}: this CPU computes it fast ({fast})" if fast else f"{name}: slow on this CPU, which has neither AMX nor AVX512-BF16"
-    return f"{name}, though this CPU would compute bfloat16 fast ({fast})" if fast else f"{name}: this CPU has no fast bfloat16"
+    return in_words(str(dtype).removeprefix("torch."), device, _fast_bfloat16(device))
 
 
 def load_model(source: Input, artifact: Callable[[int], Input], dtype: torch.dtype, device: str) -> PreTrainedModel:
@@ -115,11 +106,13 @@ def copy_tokenizer(source: Path, target: Path) -> None:
             shutil.copyfile(source / name, target / name)
 
 
-def _fast_bfloat16(device: str) -> bool:
+def _fast_bfloat16(device: str) -> str:
+    """What makes it fast there; "" if nothing does. Apple's GPUs have it too, but nobody has measured it here."""
     if device.startswith("cuda"):
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    able = torch.cpu.get_capabilities()
-    return device == "cpu" and bool(able.get("amx_tile") or able.get("avx512_bf16"))
+        major, minor = torch.cuda.get_device_capability(device)
+        return f"compute capability {major}.{minor}" if torch.cuda.is_bf16_supported(including_emulation=False) else ""
+    able = torch.cpu.get_capabilities() if device == "cpu" else {}
+    return "AMX" if able.get("amx_tile") else "AVX512-BF16" if able.get("avx512_bf16") else ""
 
 
 def _attention(dtype: torch.dtype, device: str) -> str:

@@ -26,10 +26,10 @@ from engine.stage import Input
 from engine.training.answers import undisturbed
 from engine.training.batches import LengthSorted, by_length
 from engine.training.callback import Reporter
+from engine.training.cost import LARGE
 from engine.training.models import copy_tokenizer, decoder_and_head
 
 SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
-LARGE = 1_000_000_000  # parameters from which activations are computed again rather than kept
 SCALED_HEADS = ("final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
 
 
@@ -87,10 +87,11 @@ class FineTuner(SFTTrainer):
     ) -> None:
         self.source, self.heldout, self.summary = source, heldout, summary
         self.lengths = [len(row.ids) for row in rows]
+        blank = {"input_ids": [pad_id] * 2, "labels": [-100] * 2}  # for `LengthSorted`, where processes share a run
         super().__init__(
             model=model,
             args=args,
-            train_dataset=Dataset.from_list([{"input_ids": row.ids, "labels": row.labels} for row in rows]),
+            train_dataset=Dataset.from_list([*({"input_ids": row.ids, "labels": row.labels} for row in rows), blank]),
             processing_class=AutoTokenizer.from_pretrained(source.folder, local_files_only=True),
             data_collator=DataCollatorForLanguageModeling(pad_token_id=pad_id),
             peft_config=adapter,
@@ -161,8 +162,8 @@ class FineTuner(SFTTrainer):
         return 0
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthSorted:
-        chunk = self.args.per_device_train_batch_size * self.args.world_size * self.args.gradient_accumulation_steps
-        return LengthSorted(self.lengths, chunk, self.args.seed)
+        batch, world = self.args.per_device_train_batch_size * self.args.world_size, self.args.world_size
+        return LengthSorted(self.lengths, batch * self.args.gradient_accumulation_steps, self.args.seed, batch if world > 1 else 1)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         super()._save(output_dir, state_dict)

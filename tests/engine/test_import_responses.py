@@ -1,5 +1,6 @@
 """Answers from elsewhere: every layout people have, joined by prompt, nothing silently dropped."""
 
+import contextlib
 import csv
 import json
 
@@ -9,6 +10,7 @@ from sqlmodel import Session, select
 from engine import exchange, submit, worker
 from engine.chat import prompt_key
 from engine.errors import UserError
+from engine.stages.data.import_dataset import ImportDataset
 from engine.stages.data.import_responses import ImportResponses
 from engine.stages.measure.compare_answers import CompareAnswers
 from storage import answers
@@ -23,15 +25,31 @@ ROWS = [
 ]
 
 
+def written(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+@pytest.fixture
+def stored(run_stage, database):
+    """The set's row and its answers, as a run of this form stores them."""
+
+    def run(form):
+        made = run_stage(form)["responses"]
+        with Session(database) as session:
+            row = session.get_one(Artifact, made)
+            return row.summary, session.exec(select(Response).where(Response.artifact == made).order_by(Response.id)).all()
+
+    return run
+
+
 @pytest.fixture
 def jsonl(tmp_path):
-    path = tmp_path / "answers.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    return path
+    return written(tmp_path / "answers.jsonl", ROWS)
 
 
 def test_rows_are_stored_by_source_and_join_by_prompt(database, run_stage, jsonl):
-    made = run_stage(ImportResponses(file=str(jsonl)))["responses"]
+    made = run_stage(ImportResponses(file=jsonl))["responses"]
     with Session(database) as session:
         row = session.get_one(Artifact, made)
         told = [row.summary[name] for name in ("sources", "models", "prompts", "answers")]
@@ -58,17 +76,107 @@ def test_csv_with_other_names(database, run_stage, tmp_path):
     assert form.preview({}).rows[0].pieces == (("a?\n", False), ("b", True))
 
 
-def test_llm_comparator_s_json_comes_and_goes(database, run_stage, tmp_path):
-    sides = [exchange.Side("one", {}), exchange.Side("two", {})]
-    told = [exchange.Answered(text, "", "stop", 3, {}) for text in ("A", "B")]
-    path = tmp_path / "compared.json"
-    path.write_text(json.dumps(exchange.llm_comparator(sides, [exchange.Compared("k", FRANCE, ["fact"], [], told)])))
-    made = run_stage(ImportResponses(file=str(path)))["responses"]
+def test_an_empty_cell_is_an_empty_answer_and_a_nameless_column_is_nobody(stored, tmp_path):
+    path = tmp_path / "by_pandas.csv"
+    path.write_text(',prompt,answer,tags,finish_reason,tokens\n0,a?,,"x, y",end_turn,7\n1,b?,=B,,MAX_TOKENS,\n')
+    told, rows = stored(ImportResponses(file=str(path)))
+    assert (told["sources"], told["rejected"]) == (["by_pandas"], 0)
+    assert [(row.answer, row.finish_reason, row.extra) for row in rows] == [
+        ("", "stop", {"tags": ["x", "y"], "tokens": 7}),
+        ("=B", "length", {}),
+    ]
+
+
+def test_parquet_and_json(stored, tmp_path):
+    from pyarrow import Table
+    from pyarrow.parquet import write_table
+
+    write_table(Table.from_pylist([{"question": "a?", "response": "b", "model": "m", "target": ["c", "d"]}]), tmp_path / "a.parquet")
+    (tmp_path / "a.json").write_text(json.dumps({"data": [{"question": "a?", "response": "b", "model": "m", "target": ["c", "d"]}]}))
+    for name in ("a.parquet", "a.json"):
+        told, (row,) = stored(ImportResponses(file=str(tmp_path / name)))
+        assert (told["sources"], row.answer, row.extra) == (["m"], "b", {"accept": ["c", "d"]})
+
+
+def test_a_prompt_is_what_the_same_row_of_a_dataset_would_ask(stored, tmp_path):
+    alpaca = {"instruction": "Add.", "input": "1 2", "system": "Be brief."}
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Add.\n\n1 2"}]
+    shared = [{"from": "system", "value": "Be brief."}, {"from": "human", "value": "Add.\n\n1 2"}]
+    _, rows = stored(ImportResponses(file=written(tmp_path / "alpaca.jsonl", [alpaca | {"output": "3"}])))
+    _, others = stored(ImportResponses(file=written(tmp_path / "others.jsonl", [{"prompt": p, "output": "3"} for p in (messages, shared)])))
+    assert {row.prompt_key for row in (*rows, *others)} == {prompt_key(messages)}
+    assert [row.sample for row in others] == [0, 1]
+
+
+def test_reasoning_is_kept_apart(stored, tmp_path):
+    path = written(tmp_path / "a.jsonl", [{"prompt": "a?", "answer": "<think>\nHm.\n</think>\n\nB."}])
+    _, (row,) = stored(ImportResponses(file=path))
+    assert (row.answer, row.extra) == ("B.", {"thought": "Hm."})
+
+
+def test_who_is_said_in_the_form_answered_all(stored, tmp_path):
+    path = written(
+        tmp_path / "a.jsonl", [{"prompt": f"{n}?", "answer": "b", "source": f"https://{n}", "by": "" if n else "x"} for n in range(60)]
+    )
+    assert stored(ImportResponses(file=path, source="me"))[0]["sources"] == ["me"]
+    assert stored(ImportResponses(file=path, source="me", source_column="by"))[0]["sources"] == ["x", "me"]
+
+
+def test_a_column_that_names_nobody_is_refused(database, home, tmp_path):
+    path = written(tmp_path / "a.jsonl", [{"prompt": f"{n}?", "answer": "b", "source": f"https://{n}"} for n in range(60)])
+    run = submit.submit(database, home, ImportResponses(file=path)).runs[0]
+    worker.work(database, home, run)
     with Session(database) as session:
-        row = session.get_one(Artifact, made)
-        assert row.summary["sources"] == ["one", "two"]
-        found = [next(answers.texts(session, column)) for column in answers.columns(row)]
-    assert [(one.answer, one.prompt, one.extra["tags"]) for one in found] == [("A", FRANCE, ["fact"]), ("B", FRANCE, ["fact"])]
+        assert "the column source names 60 who answered, such as https://0, https://1" in session.get_one(Run, run).error
+
+
+def test_half_a_character_is_a_bad_row_or_left_out(stored, tmp_path):
+    rows = [{"prompt": "a?", "answer": "b", "source": "m\ud800", "tags": ["\udfff"], "finish_reason": "\ud800", "tokens": "9" * 5000}]
+    rows += [{"prompt": "a?", "answer": "\ud800"}, {"prompt": "\ud800", "answer": "b"}]
+    told, (row,) = stored(ImportResponses(file=written(tmp_path / "a.jsonl", rows), max_rejected=0.9))
+    assert (told["rejected"], row.source, row.extra) == (2, "m?", {"tags": ["?"]})
+
+
+def test_llm_comparator_s_json_comes_and_goes(stored, tmp_path):
+    sides = [exchange.Side("one", {}), exchange.Side("two", {})]
+    told = [exchange.Answered("A", "", "stop", 3, {"Exact match": 1.0}), exchange.Answered("B", "", "", None, {})]
+    compared = exchange.llm_comparator(sides, [exchange.Compared("k", FRANCE, ["fact"], ["Paris", "paris"], told)])
+    path = tmp_path / "compared.json"
+    path.write_text(json.dumps(compared))
+    summary, (one, two) = stored(ImportResponses(file=str(path)))
+    assert summary["sources"] == ["one", "two"]
+    shared = {"tags": ["fact"], "accept": ["Paris", "paris"]}
+    assert (one.answer, one.prompt, one.prompt_key, one.finish_reason) == ("A", FRANCE, prompt_key(FRANCE), "stop")
+    assert (one.extra, two.answer, two.finish_reason, two.extra) == (shared | {"tokens": 3}, "B", "", shared)
+
+
+@pytest.mark.parametrize(
+    "examples, models, reason",
+    [
+        ([1], [{"name": "a"}, {"name": "b"}], "the example is a int, not an object"),
+        ([{"input_text": "a?", "output_text_a": "b", "custom_fields": [1]}], [1, {"name": None}], "row"),
+        ([{"input_text": 5}], [{}, {}], "the prompt"),
+        ([], [], "no rows"),
+    ],
+)
+def test_something_like_llm_comparator_s_json_is_no_crash(tmp_path, examples, models, reason):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"examples": examples, "models": models}))
+    form = ImportResponses(file=str(path))
+    form.preview({})
+    with contextlib.suppress(UserError):
+        form.check({})
+
+
+def test_llm_comparator_s_own_example(stored, tmp_path):
+    """The smallest file that its documentation shows."""
+    example = {"input_text": "Hi?", "tags": [], "output_text_a": "Good.", "output_text_b": "Hi!", "score": 0.0}
+    told = {"metadata": {"source_path": "n/a", "custom_fields_schema": []}, "models": [{"name": "ABC 1.1"}, {"name": "ABC 1.0"}]}
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(told | {"examples": [example | {"individual_rater_scores": [], "custom_fields": {}}]}))
+    summary, rows = stored(ImportResponses(file=str(path)))
+    assert summary["sources"] == ["ABC 1.1", "ABC 1.0"]
+    assert [(row.source, row.answer, row.extra) for row in rows] == [("ABC 1.1", "Good.", {}), ("ABC 1.0", "Hi!", {})]
 
 
 def test_bad_rows_are_named_and_too_many_refuse(database, home, tmp_path):
@@ -91,13 +199,49 @@ def test_bad_rows_are_named_and_too_many_refuse(database, home, tmp_path):
     assert "3 of 43 rows cannot be used (line 41: there is no answer)" in row.error
 
 
+@pytest.mark.parametrize(
+    "name, text, said",
+    [
+        ("a.jsonl", "PK\x03\x04\nnot JSON", "no row of .* can be read .line 1: not JSON"),
+        ("a.jsonl", '{"frage": "a?"}', "no column looks like the prompt; there are: frage"),
+        ("a.jsonl", "\n\n", "has no rows"),
+        ("a.json", "[1, 2", "a.json is not JSON after its row"),
+        ("a.csv", "a,a\n1,2", "a stands in it twice"),
+        ("a.parquet", "PK", "cannot be read as Parquet"),
+    ],
+)
+def test_a_hopeless_file_is_refused_with_what_was_found(tmp_path, name, text, said):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=said) as refused:
+        ImportResponses(file=str(tmp_path / name)).check({})
+    assert refused.value.field in ("file", "prompt_column")
+    assert ImportResponses(file=str(tmp_path / name)).preview({}) is None
+
+
 @pytest.mark.parametrize("name", ["a.zip", "a.tar.gz", "a.exe", "nothing"])
 def test_archives_and_strangers_are_refused_and_never_unpacked(tmp_path, name):
     (tmp_path / name).write_bytes(b"PK\x03\x04")
-    with pytest.raises(UserError, match="these are read"):
-        ImportResponses(file=str(tmp_path / name)).check({})
-    with pytest.raises(UserError, match="no file"):
-        ImportResponses(file=str(tmp_path / "missing.jsonl")).check({})
+    for form, field in ((ImportResponses(file=str(tmp_path / name)), "file"), (ImportDataset(source=str(tmp_path / name)), "source")):
+        with pytest.raises(UserError, match="these are read") as refused:
+            form.check({})
+        assert refused.value.field == field
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(
+    "file, said",
+    [
+        ("", "no file yet"),
+        ("~nobody-at-all/a.jsonl", "no file"),
+        ("/a\0b.jsonl", "no file"),
+        ("missing.jsonl", "no file"),
+        ("/", "is a folder"),
+    ],
+)
+def test_a_path_that_leads_nowhere_is_said(file, said):
+    with pytest.raises(UserError, match=said):
+        ImportResponses(file=file).check({})
+    assert ImportResponses(file=file).preview({}) is None
 
 
 def test_imported_answers_are_compared_with_others(database, run_stage, tmp_path, home):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.processes import alive, child_environment, devices, identity
+from engine.devices import devices
+from engine.processes import alive, child_environment, identity
 from tests.engine.conftest import eventually
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.statistics import bootstrap_difference, holm, mcnemar, net_loss_upper, verdicts, wilson
+from engine.statistics import bootstrap_difference, bootstrap_mean, holm, mcnemar, net_loss_upper, verdicts, wilson
 
 counts = st.tuples(st.integers(0, 60), st.integers(0, 60), st.integers(0, 60)).filter(lambda c: sum(c) > 0)
 
@@ -86,6 +86,31 @@ def test_bootstrap_is_seeded_and_needs_items() -> None:
     assert bootstrap_difference([1, 5], [2, 3], seed=3) == bootstrap_difference([1, 5], [2, 3], seed=3)
     with pytest.raises(ValueError, match="no items"):
         bootstrap_difference([], [])
+
+
+def test_what_was_not_measured_is_left_out() -> None:
+    from math import nan
+
+    assert bootstrap_mean([1, nan, 3, 2]) == bootstrap_mean([1, 3, 2])
+    assert bootstrap_difference([1, nan, 2, 3], [2, 5, nan, 4]) == (1.0, 1.0, 1.0)
+    with pytest.raises(ValueError, match="no items"):
+        bootstrap_mean([nan])
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30))
+def test_the_mean_lies_in_its_interval_and_the_interval_in_the_values(values: list[float]) -> None:
+    mean, low, high = bootstrap_mean(values)
+    near = 1e-6 * (1 + max(map(abs, values)))
+    assert mean == pytest.approx(sum(values) / len(values), abs=near)
+    assert min(values) - near <= low <= high <= max(values) + near
+
+
+def test_the_interval_of_a_mean_is_student_s_for_many_values() -> None:
+    import numpy
+
+    values = numpy.random.default_rng(1).normal(5, 2, 10_000)
+    mean, low, high = bootstrap_mean(list(values))
+    assert (high - mean, mean - low) == pytest.approx((1.96 * 2 / 100,) * 2, rel=0.1)
 
 
 @pytest.mark.long

@@ -12,9 +12,10 @@ from safetensors.torch import load_file
 from sqlmodel import Session, select
 
 from engine import dispatcher, library
-from engine.dispatcher import slots_for
-from engine.processes import see_only
+from engine.devices import compute_device, seen_by
 from engine.settings import TrainingSettings
+from engine.slots import Slots
+from storage.queries import utc_now
 from storage.tables import Event, Metric, Run
 from tests.engine.conftest import Machine, eventually
 from tests.engine.teaching import Class, conversations
@@ -27,8 +28,9 @@ def school(machine: Machine, add_artifact: Callable[..., int], tmp_path: Path) -
     return Class(machine.database, machine.home, add_artifact, tmp_path)
 
 
+# 18 rows in batches of 4: the last is half empty.
 def start(machine: Machine, school: Class, processes: int, **more: object) -> int:
-    rows = school.rows(f"even {processes} {more}", conversations(16), conversations(6, first=50))
+    rows = school.rows(f"even {processes} {more}", conversations(18), conversations(6, first=50))
     lesson = school.lesson(data=rows, panel_size=1, training=LESSON | {"processes": processes} | more)
     return machine.start("finetune", **lesson.model_dump(mode="json"))
 
@@ -84,12 +86,17 @@ def test_a_stop_saves_once_and_resume_goes_on(machine: Machine, school: Class) -
     eventually(lambda: not [p for p in psutil.process_iter(["cmdline"]) if ["work", str(run)] == (p.info["cmdline"] or [])[-6:-4]])
 
 
-def test_a_run_takes_as_many_slots_as_it_has_processes() -> None:
-    run = Run(stage="finetune", settings={"model": 1, "data": 2, "training": {"processes": 2, "batch_size": 4}})
-    assert slots_for(run, ["cuda:0", "cuda:2", "cuda:3"]) == ["cuda:0", "cuda:2"]
-    assert slots_for(run, ["cuda:1"]) == []
-    assert slots_for(run, ["cpu"]) == ["cpu"]
-    assert slots_for(Run(stage="finetune", settings={"old": 1}), ["cuda:1"]) == ["cuda:1"]
+def test_a_run_takes_as_many_slots_as_it_has_processes(machine: Machine, monkeypatch) -> None:
+    choose = Slots(machine.database, machine.home, utc_now).choose
+    run = Run(id=machine.start("count"), stage="finetune", settings={"model": 1, "data": 2, "training": {"processes": 2, "batch_size": 4}})
+    assert choose(run, ["cuda:0", "cuda:2", "cuda:3"]) == ["cuda:0", "cuda:2"]
+    assert choose(run, ["cpu"]) == ["cpu"]
+    assert choose(Run(stage="finetune", settings={"old": 1}), ["cuda:1"]) == ["cuda:1"]
+    for there in ("cuda:0 cuda:1", "cuda:1", "cuda:1"):
+        monkeypatch.setattr("engine.slots.devices", there.split)
+        assert choose(run, ["cuda:1"]) == []
+    with Session(machine.database) as session:
+        assert [row.message for row in session.exec(select(Event))] == ["waiting for 2 GPUs: this machine has 1 now"]
 
 
 def test_a_batch_that_cannot_be_shared_equally_is_refused() -> None:
@@ -103,10 +110,12 @@ def test_a_batch_that_cannot_be_shared_equally_is_refused() -> None:
     ("cuda:0,cuda:2", "", "1", "0,2", "cuda:1"), ("cuda:0,cuda:1", "5,7", "1", "5,7", "cuda:1"),
 ])  # fmt: skip
 def test_a_run_sees_the_gpus_of_its_slots_only(monkeypatch, slots, given, rank, seen, device) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if given:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
     monkeypatch.setenv("LOCAL_RANK", rank)
-    assert see_only(slots) == device
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == seen
+    assert compute_device(slots) == device
+    assert seen_by(slots).get("CUDA_VISIBLE_DEVICES", "") == seen
 
 
 def test_more_gpus_than_there_are_are_refused(machine: Machine, school: Class, monkeypatch) -> None:

@@ -68,7 +68,7 @@ def write_gguf(target: Path, folder: Path, weights: Mapping[str, "np.ndarray"], 
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
     for key, weight in weights.items():
-        data = gguf.quants.quantize(_as_ggml_has_it(architecture, config, key, weight), storage_type(weight, kind))
+        data = _quantized(_as_ggml_has_it(architecture, config, key, weight), storage_type(weight, kind))
         writer.write_tensor_data(data)
         yield data.nbytes
     writer.close()
@@ -89,7 +89,15 @@ def rounded(weight: "np.ndarray", kind: str) -> "np.ndarray":
     import gguf
 
     stored = storage_type(weight, kind)
-    return gguf.quants.dequantize(gguf.quants.quantize(weight, stored), stored)
+    return gguf.quants.dequantize(_quantized(weight, stored), stored)
+
+
+def _quantized(weight: "np.ndarray", stored: "gguf.GGMLQuantizationType") -> "np.ndarray":
+    import gguf
+    import numpy as np
+
+    with np.errstate(over="ignore"):  # infinities are found where the model is asked
+        return gguf.quants.quantize(weight, stored)
 
 
 def _bytes(weight: "np.ndarray", stored: "gguf.GGMLQuantizationType") -> int:

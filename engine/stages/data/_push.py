@@ -54,7 +54,7 @@ class Push:
 
     def send(self, work: "Work", folder: Path, message: str) -> dict[str, str]:
         """Upload the folder; where it is now. Raises UserError when the hub refuses it."""
-        import httpx
+        import httpx2
         from huggingface_hub import errors
 
         work.say(f"pushing to {self.repository}")
@@ -67,7 +67,7 @@ class Push:
         except errors.HfHubHTTPError as error:
             what = "the hub does not take {repository} ({reason}): use a token with write access there, or another name"
             raise UserError(what, field="push_to_hub", repository=self.repository, reason=_status(error)) from error
-        except (httpx.HTTPError, OSError) as error:
+        except (httpx2.HTTPError, OSError) as error:
             what = "the connection to the hub broke while pushing to {repository} ({reason}): resume this run; what arrived is kept"
             raise UserError(what, field="push_to_hub", repository=self.repository, reason=str(error) or type(error).__name__) from error
         return {"repository": self.repository, "commit": commit.oid, "address": commit.commit_url}

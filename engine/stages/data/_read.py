@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,27 @@ SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".txt")
 Line = tuple[int, dict[str, Any] | str]  # line or row number from 1; a row, or why there is none
 CHUNK = 1 << 20
 BETWEEN = re.compile(r"[\s,]*")
+
+
+def whole_path(typed: str) -> str:
+    """A path as a person types it, made absolute: a run works in a folder of its own, so it must not depend on where we stand."""
+    try:
+        return str(Path(typed).expanduser().absolute())
+    except RuntimeError:  # ~somebody who has no home here
+        return str(Path(typed).absolute())
+
+
+def readable(path: Path, field: str) -> Path:
+    """The path of a file that can be read. Raises UserError beside this field."""
+    try:
+        path.stat()
+    except (OSError, ValueError):  # ValueError: a name with a null byte
+        raise UserError("there is no file {path}: check the path", field=field, path=str(path)[:200]) from None
+    if path.is_dir():
+        raise UserError("{path} is a folder: name one file in it", field=field, path=path)
+    if not os.access(path, os.R_OK):
+        raise UserError("{path} may not be read by this user: change its permissions", field=field, path=path)
+    return path
 
 
 def read(path: Path) -> Iterator[Line]:

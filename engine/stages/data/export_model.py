@@ -5,7 +5,7 @@ reads every form back and must give the same tokens and the same logits; and a c
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
@@ -70,13 +70,13 @@ class ExportModel(Stage):
             require_token()
         if not model.ready:
             return
-        whole = _whole(model, inputs)
+        whole = _whole(model, inputs.__getitem__)
         if self.gguf != "none":
             refuse_unfit_for_gguf(whole.folder, model.folder)
 
     def estimate(self, inputs: Mapping[int, Input], tokens_per_second: float | None) -> Estimate | None:
         """The weights on disk; in memory, twice in float32 while they are read back."""
-        whole = _whole(inputs[self.model], inputs)
+        whole = _whole(inputs[self.model], inputs.__getitem__)
         parameters = whole.summary.get("parameters", 0)
         disk = parameters * BYTES[self._precision(whole)] + (parameters * BITS[self.gguf] / 8 if self.gguf != "none" else 0)
         seconds = 12 + parameters / (2e7 if self.gguf == "none" else 5e6)
@@ -90,23 +90,18 @@ class ExportModel(Stage):
 
         push = Push.open(self.push_to_hub, self.private) if self.push_to_hub else None
         source, output = work.input("model"), work.output("model")
-        whole = source
-        while whole.summary.get("format") == "adapter":
-            whole = work.artifact(whole.summary["base"])
         licence = self.licence.strip() or source.summary.get("licence", "")
-        exporter, precision = Exporter(work, source, output), self._precision(whole)
+        exporter, precision = Exporter(work, source, output), self._precision(_whole(source, work.artifact))
         parameters = exporter.safetensors(precision)
         work.progress(40, 100)
-        gguf_file = ""
-        if self.gguf != "none":
-            name = re.sub(r"[^\w.-]+", "-", source.name)[:100].strip("-.") or "model"
-            gguf_file = f"gguf/{name}-{self.gguf.upper()}.gguf"
-            exporter.gguf(self.gguf, gguf_file, source.name, licence_of(licence).id)
-        exporter.prove()
         summary = {name: source.summary[name] for name in INHERITED if name in source.summary}
         summary |= {"format": "full", "parameters": parameters, "dtype": precision, "licence": licence}
         summary["source"] = f"{source.name}, exported"
-        summary |= {"gguf": gguf_file} if gguf_file else {}
+        if self.gguf != "none":
+            name = re.sub(r"[^\w.-]+", "-", source.name)[:100].strip("-.") or "model"
+            summary["gguf"] = f"gguf/{name}-{self.gguf.upper()}.gguf"
+            exporter.gguf(self.gguf, summary["gguf"], source.name, licence_of(licence).id)
+        exporter.prove()
         summary["read_back"] = {one.what: one.cost for one in exporter.written}
         place = self.push_to_hub or "path/to/this/folder"
         lineage = work.lineage(source.id)
@@ -123,11 +118,11 @@ class ExportModel(Stage):
         return (kept if kept in BYTES else "float32") if self.precision == "auto" else self.precision
 
 
-def _whole(model: Input, inputs: Mapping[int, Input]) -> Input:
+def _whole(model: Input, artifact: Callable[[int], Input]) -> Input:
     """What an adapter stands on in the end. Raises UserError when a part of it is not there any more."""
     chain = [model]
     while chain[-1].summary.get("format") == "adapter":
-        chain.append(inputs[chain[-1].summary["base"]])
+        chain.append(artifact(chain[-1].summary["base"]))
     for adapter, base in pairwise(chain):
         if not base.folder.exists():
             message = "the base of {adapter}, {base} (artifact {id}), was deleted: import that base again, and the adapter on it"

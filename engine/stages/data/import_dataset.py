@@ -8,7 +8,6 @@ there when the dataset grows.
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from itertools import chain, islice
@@ -22,7 +21,7 @@ from engine.errors import UserError
 from engine.hub import require_hub
 from engine.stage import Group, Input, Kind, Model, Preview, PreviewRow, Stage
 from engine.stages.data._formats import LAYOUTS, BadRow, Row, convert, identity, layout_format, prompt_of, recognise
-from engine.stages.data._read import SUFFIXES, Line, read
+from engine.stages.data._read import SUFFIXES, Line, read, readable, whole_path
 
 if TYPE_CHECKING:
     from engine.work import Work
@@ -74,14 +73,8 @@ class ImportDataset(Stage):
     @field_validator("source")
     @classmethod
     def _path_is_whole(cls, source: str) -> str:
-        """The run works in a folder of its own, so a path must not depend on where we stand."""
         source = source.strip()
-        if not source or _is_hub_id(source):
-            return source
-        try:
-            return str(Path(source).expanduser().absolute())
-        except RuntimeError:  # ~somebody who has no home here
-            return str(Path(source).absolute())
+        return source if not source or _is_hub_id(source) else whole_path(source)
 
     def result_name(self, inputs: Mapping[int, Input]) -> str:
         """The file's name."""
@@ -202,18 +195,7 @@ class ImportDataset(Stage):
 
     def _file(self) -> Path | None:
         """The file meant, or None if it is a hub id. Raises UserError if it is not there or cannot be read."""
-        if _is_hub_id(self.source):
-            return None
-        path = Path(self.source)
-        try:
-            path.stat()
-        except (OSError, ValueError):  # ValueError: a name with a null byte
-            raise UserError("there is no file {path}: check the path", field="source", path=str(path)[:200]) from None
-        if path.is_dir():
-            raise UserError("{path} is a folder: name one file in it", field="source", path=path)
-        if not os.access(path, os.R_OK):
-            raise UserError("{path} may not be read by this user: change its permissions", field="source", path=path)
-        return path
+        return None if _is_hub_id(self.source) else readable(Path(self.source), "source")
 
     def _layout(self, columns: set[str]) -> str:
         wanted = self.columns.wanted()

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
 
-from engine.chat import count_tokens, prompt_key
+from engine.chat import Messages, count_tokens, prompt_key, split_thought
 from engine.errors import UserError
 from engine.stage import Input, Kind, Preview, PreviewRow, Stage
 from engine.stages.data._formats import BadRow, convert
-from engine.stages.data._read import SUFFIXES, Line, read
+from engine.stages.data._read import SUFFIXES, Line, read, readable, whole_path
 
 if TYPE_CHECKING:
     from engine.work import Work
@@ -27,7 +27,12 @@ PROMPTS = ("prompt", "messages", "instruction", "question", "input", "input_text
 ANSWERS = ("answer", "response", "output", "completion", "generation", "text")
 SOURCES = ("source", "model", "model_name", "generator")
 REFERENCES = ("reference", "accept", "expected", "target")
+# How others say that an answer ended by itself, or was cut.
+ENDS = dict.fromkeys(("eos", "eos_token", "end_turn", "stop_sequence"), "stop") | {"max_tokens": "length", "max_output_tokens": "length"}
+OF_MODEL = ("finish_reason", "tokens")  # what our own export to LLM Comparator says of each model
 PREVIEWED, LISTED, BATCH = 5, 20, 500
+HEAD = 200  # rows that say what the columns are
+MOST = 50  # who answered, beyond which it is another column
 
 
 class ImportResponses(Stage):
@@ -41,18 +46,17 @@ class ImportResponses(Stage):
         description="JSONL, JSON, CSV or Parquet with a prompt and an answer in each row; or LLM Comparator's JSON.",
         json_schema_extra={"upload": [suffix for suffix in SUFFIXES if suffix != ".txt"]},
     )
-    source: str = Field("", title="Who answered", description="Of rows that do not say it in a column. Empty: the file's name.")
+    source: str = Field("", title="Who answered", description="Empty: a column such as source or model says it, or the file's name does.")
     prompt_column: str = Field("", title="Prompt column", description="Empty: recognised, such as prompt or question.")
     answer_column: str = Field("", title="Answer column", description="Empty: recognised, such as answer or response.")
-    source_column: str = Field("", title="Source column", description="Empty: recognised, such as source or model.")
+    source_column: str = Field("", title="Source column", description="Which of several answered each row. Empty: recognised.")
     reference_column: str = Field("", title="Reference column", description="The right answers, for scoring. Empty: recognised.")
     max_rejected: float = Field(0.05, ge=0, le=1, title="Bad rows allowed", description="A larger share of bad rows refuses the import.")
 
     @field_validator("file")
     @classmethod
     def _path_is_whole(cls, file: str) -> str:
-        """The run works in a folder of its own, so a path must not depend on where we stand."""
-        return str(Path(file.strip()).expanduser().absolute()) if file.strip() else ""
+        return whole_path(file.strip()) if file.strip() else ""
 
     def result_name(self, inputs: Mapping[int, Input]) -> str:
         """The file's name."""
@@ -60,12 +64,14 @@ class ImportResponses(Stage):
 
     def check(self, inputs: Mapping[int, Input]) -> None:
         """The file is there, can be read, and has a prompt and an answer."""
+        if not self.file:
+            raise UserError("there is no file yet: choose one, or type a path", field="file")
         self._columns(self._head())
 
     def preview(self, inputs: Mapping[int, Input]) -> Preview | None:
         """The first answers as they will be stored."""
         try:
-            head = self._head()
+            head = self._head() if self.file else []
             columns = self._columns(head)
         except UserError:  # `check` says it, beside the field
             return None
@@ -88,7 +94,7 @@ class ImportResponses(Stage):
         rejected: list[tuple[int, str]] = []
         seen: Counter[tuple[str, str]] = Counter()
         answers: list[Answer] = []
-        for number, row in _lines(Path(self.file)):
+        for number, row in self._lines():
             try:
                 made = self._made(row, columns)
             except BadRow as reason:
@@ -98,30 +104,40 @@ class ImportResponses(Stage):
             who = key, made["source"]
             answers.append(Answer(artifact=work.output_id("responses"), prompt_key=key, sample=seen[who], token_ids=[], **made))
             seen[who] += 1
+        by = {source: [one for one in answers if one.source == source] for source in dict.fromkeys(one.source for one in answers)}
         self._report(work, rejected, len(rejected) + len(answers))
+        if len(by) > MOST:
+            message = "the column {column} names {count} who answered, such as {some}: name another column, or say who answered"
+            some = ", ".join(list(by)[:3])
+            raise UserError(message, field="source_column", column=columns["source"], count=len(by), some=some[:200])
         for start in range(len(asked), len(answers), BATCH):  # what a killed run had stored is the beginning of the same list
             work.responses(answers[start : start + BATCH])
             work.progress(min(start + BATCH, len(answers)), len(answers))
         with (work.output("responses") / "responses.jsonl").open("w", encoding="utf-8", errors="backslashreplace") as file:
             for answer in answers:
                 file.write(json.dumps(vars(answer) | {"model": answer.source}, ensure_ascii=False) + "\n")
-        by = {source: [one for one in answers if one.source == source] for source in dict.fromkeys(one.source for one in answers)}
         lengths = {source: [n for one in some if (n := count_tokens([], one.extra)) is not None] for source, some in by.items()}
         middles = {source: median(known) for source, known in lengths.items() if known}
         prompts = len({one.prompt_key for one in answers})
-        work.describe("responses", prompts=prompts, answers=len(answers), models=[], sources=list(by), median_tokens=middles)
+        counted = {"prompts": prompts, "answers": len(answers), "rejected": len(rejected)}
+        work.describe("responses", **counted, models=[], sources=list(by), median_tokens=middles)
         work.say(f"{len(answers):,} answers to {prompts:,} prompts by {', '.join(by)}; {len(rejected):,} bad rows left out")
 
     def _head(self) -> list[Line]:
-        if not self.file:
-            raise UserError("there is no file yet: choose one, or type a path", field="file")
-        path = Path(self.file)
-        if not path.is_file():
-            raise UserError("there is no file {path}: check the path, or choose a file", field="file", path=path)
-        head = list(islice(_lines(path), 50))
+        head = list(islice(self._lines(), HEAD))
         if not head:
-            raise UserError("{path} has no rows: choose another file", field="file", path=path)
+            raise UserError("{path} has no rows: choose another file", field="file", path=self.file)
+        if not _names(head):
+            number, reason = head[0]
+            message = "no row of {path} can be read (line {number}: {reason}): choose another file"
+            raise UserError(message, field="file", path=self.file, number=number, reason=reason)
         return head
+
+    def _lines(self) -> Iterator[Line]:
+        try:
+            yield from _rows(readable(Path(self.file), "file"))
+        except UserError as refused:  # the reader does not know what the field is called here
+            raise UserError(refused.message, field="file", **refused.values) from None
 
     def _columns(self, head: list[Line]) -> dict[str, str]:
         """Which column holds what; "" for what no column holds. Raises UserError."""
@@ -130,7 +146,7 @@ class ImportResponses(Stage):
         for what, given, known in (
             ("prompt", self.prompt_column, PROMPTS),
             ("answer", self.answer_column, ANSWERS),
-            ("source", self.source_column, SOURCES),
+            ("source", self.source_column, () if self.source.strip() else SOURCES),
             ("reference", self.reference_column, REFERENCES),
         ):
             if given.strip() and given.strip() not in there:
@@ -148,31 +164,55 @@ class ImportResponses(Stage):
         """What is stored of a row. Raises BadRow with the reason."""
         if isinstance(row, str):
             raise BadRow(row)
-        asked = row.get(columns["prompt"])
-        prompt = convert("prompts", {"prompt": asked})["prompt"]
+        prompt = _asked(row, columns["prompt"])
         answer = row.get(columns["answer"])
+        if answer is None and columns["answer"] in row and Path(self.file).suffix.lower() in (".csv", ".tsv"):
+            answer = ""  # there, nothing is what an empty answer looks like
         if not isinstance(answer, str):
             raise BadRow(f"the answer is {type(answer).__name__}, not text" if answer is not None else "there is no answer")
-        who = str(row.get(columns["source"]) or self.source.strip() or Path(self.file).stem)
-        extra: dict[str, Any] = {}
-        if tags := row.get("tags"):
-            extra["tags"] = [str(tag) for tag in tags] if isinstance(tags, list) else [tag for tag in str(tags).split(",") if tag]
-        if wanted := row.get(columns["reference"]):
-            extra["accept"] = [str(one) for one in wanted] if isinstance(wanted, list) else [str(wanted)]
-        if isinstance(row.get("tokens"), int):
-            extra["tokens"] = row["tokens"]
-        return {"prompt": prompt, "answer": answer, "source": who, "finish_reason": str(row.get("finish_reason") or ""), "extra": extra}
+        if _text(answer) != answer:
+            raise BadRow("the answer is not UTF-8 text")
+        thought, answer = split_thought(answer)
+        named, wanted = (row.get(columns[what]) if columns[what] else None for what in ("source", "reference"))
+        who = _text(named or self.source.strip() or Path(self.file).stem)
+        ended = _text(row.get("finish_reason") or "").lower()
+        tags, tokens = row.get("tags"), str(row.get("tokens") or "")
+        extra = {
+            "thought": thought,
+            "tags": _texts(tags.split(",") if isinstance(tags, str) else tags),
+            "accept": _texts(wanted),
+            "tokens": int(tokens) if tokens.isdecimal() and len(tokens) < 10 else None,
+        }
+        known = {name: value for name, value in extra.items() if value}
+        return {"prompt": prompt, "answer": answer, "source": who, "finish_reason": ENDS.get(ended, ended), "extra": known}
 
     def _report(self, work: "Work", rejected: list[tuple[int, str]], rows: int) -> None:
         for number, reason in rejected[:LISTED]:
             work.warn(f"line {number}: {reason}", line=number)
-        if rejected and len(rejected) >= rows * self.max_rejected:
+        if rejected and (len(rejected) == rows or len(rejected) > rows * self.max_rejected):
             message = "{bad} of {rows} rows cannot be used (line {line}: {reason}): mend the file, or allow more bad rows"
             number, reason = rejected[0]
             raise UserError(message, field="max_rejected", bad=len(rejected), rows=rows, line=number, reason=reason)
 
 
-def _lines(path: Path) -> Iterator[Line]:
+def _asked(row: dict[str, Any], column: str) -> Messages:
+    """A row's prompt, as the same row would be asked if it came by import_dataset. Raises BadRow."""
+    if column == "instruction":
+        return list(convert("alpaca", row | {"output": "-"})["messages"][:-1])
+    return list(convert("prompts", {"prompt": row.get(column)})["prompt"])
+
+
+def _text(value: object) -> str:
+    """Its text, without half surrogate pairs, which no database holds."""
+    return str(value).encode(errors="replace").decode()
+
+
+def _texts(value: object) -> list[str]:
+    """One value or a list of them as texts, without what is empty."""
+    return [told for one in (value if isinstance(value, list) else [value]) if one is not None and (told := _text(one).strip())]
+
+
+def _rows(path: Path) -> Iterator[Line]:
     """The rows of a file; of LLM Comparator's JSON one for each model."""
     lines = read(path)
     first = next(lines, None)
@@ -180,16 +220,31 @@ def _lines(path: Path) -> Iterator[Line]:
         return
     held = first[1]
     if isinstance(held, dict) and isinstance(held.get("examples"), list) and isinstance(held.get("models"), list):
-        names = [str(model.get("name", side)) for model, side in zip(held["models"], "ab", strict=False)]
         for number, one in enumerate(held["examples"], 1):
-            for name, side in zip(names, "ab", strict=False):
-                yield (
-                    number,
-                    {"prompt": one.get("input_text"), "answer": one.get(f"output_text_{side}"), "source": name, "tags": one.get("tags")},
-                )
+            for place, model in enumerate(held["models"][:2]):
+                yield number, _one_side(one, model, place)
         return
     yield first
     yield from lines
+
+
+def _one_side(example: Any, model: Any, place: int) -> dict[str, Any] | str:
+    """One model's answer in an example of LLM Comparator; what our own export says besides comes back too."""
+    if not isinstance(example, dict):
+        return f"the example is a {type(example).__name__}, not an object"
+    side, fields = "ab"[place], example.get("custom_fields")
+    fields = fields if isinstance(fields, dict) else {}
+    name, wanted = model.get("name") if isinstance(model, dict) else None, fields.get("expected")
+    ended, tokens = (values[place] if isinstance(values := fields.get(of), list) and len(values) == 2 else None for of in OF_MODEL)
+    return {
+        "prompt": example.get("input_text"),
+        "answer": example.get(f"output_text_{side}"),
+        "source": name or side.upper(),
+        "tags": example.get("tags"),
+        "accept": wanted.split(" | ") if isinstance(wanted, str) else None,
+        "finish_reason": ended,
+        "tokens": tokens,
+    }
 
 
 def _names(head: list[Line]) -> set[str]:

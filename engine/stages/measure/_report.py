@@ -4,7 +4,7 @@ from dataclasses import asdict
 from html import escape
 from typing import Any
 
-from engine.exchange import STYLE
+from engine.exchange import head
 from engine.statistics import Verdict
 
 ORDER = ("learned", "forgot", "kept", "not enough evidence")
@@ -46,8 +46,7 @@ def page(report: dict[str, Any]) -> str:
     facts = "".join(f"<tr>{''.join(f'<td>{escape(str(cell))}' for cell in fact)}</tr>" for fact in report["facts"])
     answers = "".join(_answer(row) for row in report["answers"])
     notes = "".join(f"<li>{escape(note)}" for note in report["notes"])
-    return f"""<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{" → ".join(names)}</title><style>{STYLE}</style>
+    return f"""{head(" → ".join(model["name"] for model in report["models"]))}
 <main><p class="models">{" → ".join(names)}</p><h1>{escape(report["sentence"])}</h1>
 <table><tr><th>Ability<th>Before<th>After<th>Lost<th>Gained<th>p<th>Verdict</tr>{rows}</table>
 <table><tr><th><th>Before<th>After</tr>{facts}</table>

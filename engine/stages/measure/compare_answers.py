@@ -103,7 +103,8 @@ def read_answers(folder: Path) -> Answered:
 
 def judge(row: dict[str, Any]) -> dict[str, float]:
     """What one answer shows, by ability; only those that the prompt has a reference for."""
-    shown = {"stops": float(row["finish_reason"] == "stop")} if row["finish_reason"] else {}  # imported answers may not say
+    ended = row["finish_reason"] in ("stop", "length")  # imported answers may not say
+    shown = {"stops": float(row["finish_reason"] == "stop")} if ended else {}
     if accepted := references(row):
         shown["exact"] = exact_match.score(row["prompt"], row["answer"], accepted)
         shown["mentions"] = contains.score(row["prompt"], row["answer"], accepted)

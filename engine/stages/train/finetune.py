@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_validator
 
 from engine.chat import Chat, Encoded
+from engine.devices import devices, fast_bfloat16, gpu_memory, in_words
 from engine.errors import UserError
-from engine.processes import devices
 from engine.settings import LoraSettings, SamplingSettings, TrainingSettings
 from engine.stage import Conversations, Estimate, Input, Kind, Model, Preview, PreviewRow, Prompts, Stage
 
 if TYPE_CHECKING:
+    from engine.training.cost import Shape
     from engine.training.rows import Count, Prompt
     from engine.training.trackers import Tracker
     from engine.training.trainer import FineTuner
@@ -78,7 +79,7 @@ class Finetune(Stage):
 
     def estimate(self, inputs: Mapping[int, Input], tokens_per_second: float | None) -> Estimate | None:
         """Rows and tokens as they will be read; time from the last run with this model, or a rough guess."""
-        from engine.training.cost import Shape, training_disk, training_memory, training_speed
+        from engine.training.cost import Shape, training_disk, training_speed
         from engine.training.rows import total_steps
 
         model, data, training = inputs[self.model], inputs[self.data], self.training
@@ -89,14 +90,15 @@ class Finetune(Stage):
         heldout = data.summary.get("heldout", 0) * mean / 3  # forward only
         looks = (training.checkpoints + 1) * (heldout + self.panel_size * PANEL_ANSWERS.max_new_tokens)
         seconds = (steps * training.batch_size * training.accumulation * mean + looks) / (tokens_per_second or training_speed(parameters))
-        notes = [_in_words(counted, self._length(model)), f"Steps: {steps:,}"]
+        notes = [_in_words(counted, self._length(model)), f"Steps: {steps:,}", self._precision_in_words()]
         if not tokens_per_second:
             notes.append("The time is rough: this model was not trained here yet")
         return Estimate(
             seconds,
-            training_memory(shape, parameters, full, training.batch_size * counted.longest),
+            memory := self._memory(shape, parameters, counted.longest),
             training_disk(shape, parameters, full, self.lora.rank, training.keep_checkpoints),
             tuple(notes),
+            tuple(_too_large_for_gpus(memory)),
         )
 
     def preview(self, inputs: Mapping[int, Input]) -> Preview | None:
@@ -140,7 +142,7 @@ class Finetune(Stage):
         from engine.training.answers import Panel
         from engine.training.callback import Reporter
         from engine.training.cost import training_speed
-        from engine.training.models import compute_dtype, in_words, load_model, load_quantized, lora_config
+        from engine.training.models import compute_dtype, load_model, load_quantized, lora_config, precision_in_words
         from engine.training.rows import total_steps
         from engine.training.trainer import FineTuner, compile_decoder, sft_config, worth_compiling
 
@@ -151,7 +153,8 @@ class Finetune(Stage):
             model = load_quantized(source, dtype, work.device)
         else:
             model = load_model(source, work.artifact, dtype if lora else torch.float32, work.device)
-        work.say(f"computing in {in_words(dtype, work.device)}")
+        precision = precision_in_words(dtype, work.device)
+        work.say(f"computing in {precision}")
         parameters, steps = model.num_parameters(), total_steps(training, len(rows))
         panel = Panel(work, chat, work.output_id("model"), self._panel(work, chat), PANEL_ANSWERS, dtype)
         trainer = FineTuner(
@@ -162,7 +165,7 @@ class Finetune(Stage):
             source,
             chat.pad_id,
             Reporter(work, training.checkpoints, panel.answer if work.leads else None, self._tracker(work)),
-            self._summary(source, work.input("data")),
+            self._summary(source, work.input("data"), precision),
             lora_config(self.lora, model) if lora else None,
         )
         tokens = steps * training.batch_size * training.accumulation * sum(len(row.ids) for row in rows) / len(rows)
@@ -170,6 +173,21 @@ class Finetune(Stage):
             work.say("compiling the model first: some minutes now, a third of the time saved later")
             compile_decoder(trainer.model)
         return trainer
+
+    def _memory(self, shape: "Shape", parameters: float, longest: int) -> int:
+        """Bytes that each of its devices needs; all of them together on the CPU, where they share one memory."""
+        from engine.training.cost import QUARTER, ROUNDED, TRAINED_WHOLE, WHOLE, training_memory
+
+        training, on_gpu = self.training, devices()[0].startswith("cuda")
+        rounded = on_gpu and training.precision != "float32"
+        weight = TRAINED_WHOLE if self.method == "full" else QUARTER if self.lora.quantize == "4bit" else ROUNDED if rounded else WHOLE
+        each = training_memory(shape, parameters, weight, training.batch_size // training.processes * longest)
+        return each if on_gpu else each * training.processes
+
+    def _precision_in_words(self) -> str:
+        device, chosen = devices()[0], self.training.precision
+        fast = fast_bfloat16(device)
+        return f"Computes in {in_words(('bfloat16' if fast else 'float32') if chosen == 'auto' else chosen, device, fast)}"
 
     def _tracker(self, work: "Work") -> "Tracker | None":
         from engine.training.trackers import Tracker
@@ -186,9 +204,10 @@ class Finetune(Stage):
         fitting = (prompt for prompt in prompts_of(rows) if len(chat.prompt_ids(prompt.messages)) < room)
         return list(islice(fitting, self.panel_size))
 
-    def _summary(self, source: Input, data: Input) -> dict[str, Any]:
+    def _summary(self, source: Input, data: Input, precision: str) -> dict[str, Any]:
         kept = {name: source.summary[name] for name in INHERITED if name in source.summary}
         told = kept | {"source": f"{source.name} fine-tuned on {data.name}", "method": self.method, "dtype": "float32"}
+        told["computed_in"] = precision
         if self.lora.quantize == "4bit":
             told["trained_on"] = "4-bit weights (nf4); it is used on the weights as they are, and differs slightly there"
         return told | ({"format": "adapter", "base": source.id} if self.method == "lora" else {"format": "full"})
@@ -206,6 +225,13 @@ def _whole(model: Input, inputs: Mapping[int, Input]) -> Input:
     while model.summary.get("format") == "adapter":
         model = inputs[model.summary["base"]]
     return model
+
+
+def _too_large_for_gpus(memory: int) -> list[str]:
+    largest = max((total for _, total in gpu_memory().values()), default=memory)
+    if memory <= largest:
+        return []
+    return [f"This may not fit: the largest GPU has {largest / 1e9:.0f} GB. Lower batch size or max length, or use LoRA, perhaps in 4 bits"]
 
 
 def _refuse_quantizing(model: Input) -> None:
