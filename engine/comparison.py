@@ -4,10 +4,12 @@ Every rate carries its n and interval. A measure is a scorer with what it compar
 or each prompt's own. What was once measured on a set is kept, since a set never changes.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import isnan
+from pathlib import Path
 from statistics import median
 
 from sqlalchemy import Engine
@@ -22,6 +24,7 @@ from storage.answers import Column, Line
 from storage.tables import Response
 
 MOST = 4  # columns
+KEY = re.compile(r'"prompt_key": "(\w+)"')
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,15 @@ def index(database: Engine, column: Column, sample: int = 0) -> Mapping[str, Lin
     """A column's lines by prompt key, read once."""
     with Session(database) as session:
         return answers.index(session, column, sample)
+
+
+@lru_cache(maxsize=24)
+def order(responses: Path) -> list[str]:
+    """The prompt keys of a set in the order its prompts were given in; rows are stored as they are answered, longest first."""
+    if not responses.exists():
+        return []
+    with responses.open(encoding="utf-8") as file:
+        return list(dict.fromkeys(found[1] for line in file if (found := KEY.search(line))))
 
 
 @lru_cache(maxsize=64)

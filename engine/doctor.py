@@ -154,7 +154,7 @@ def _compute(facts: Facts) -> list[Finding]:
         found = [Finding("note", "torch", f"{facts.torch} is a build for NVIDIA GPUs, and there is none: the CPU build takes 3 GB less")]
     if facts.cards and not on_gpu:
         hidden = Finding("note", "driver", "an NVIDIA GPU is there and is not used: CUDA_VISIBLE_DEVICES hides it")
-        lacking = Finding("problem", "driver", "an NVIDIA card is there, and no driver: install NVIDIA's until nvidia-smi lists the card")
+        lacking = Finding("problem", "driver", "an NVIDIA card is there, and no driver: install NVIDIA's driver until nvidia-smi lists it")
         found.append(hidden if facts.driver else lacking)
     for slot in facts.slots:
         free, total = facts.gpus.get(slot, (0, 0))

@@ -55,7 +55,9 @@ def look(place: Place, session: Session, known: dict[str, Any], columns: Sequenc
     """What is to be shown of these columns."""
     sides = _sides(session, known["base"], columns)
     lines = [comparison.index(place.database, side.column, known["sample"]) for side in sides]
-    shared = [key for key in lines[0] if len(sides) == 1 or any(key in other for other in lines[1:])]
+    folder = session.get_one(Artifact, sides[0].column.answers).folder
+    given = [key for key in comparison.order(place.home.root / folder / "responses.jsonl") if key in lines[0]]
+    shared = [key for key in given or lines[0] if len(sides) == 1 or any(key in other for other in lines[1:])]
     return Shown(place, session, known, sides, lines, shared, measures)
 
 

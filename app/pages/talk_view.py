@@ -8,7 +8,7 @@ from sqlmodel import Session
 from app.pages import model_look
 from app.pages.run_view import reasoning
 from app.view import Node, empty, h, link, problem
-from app.wording import number, say
+from app.wording import duration, number, say
 from engine import conversations
 from engine.inference import Said
 from storage import listings
@@ -137,7 +137,7 @@ def _stored(row: Response | None) -> list[Node]:
     figures = [
         *([say("{n} tokens", n=tokens)] if tokens else []),
         ends.get(row.finish_reason, row.finish_reason),
-        *([say("{n} s", n=number(float(seconds)))] if seconds else []),
+        *([duration(float(seconds))] if seconds else []),
         *([str(row.extra["device"])] if row.extra.get("device") else []),
     ]
     return [

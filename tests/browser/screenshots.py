@@ -7,17 +7,20 @@ HOME is one where the quickstart has been run; without it a home made of test ro
 import argparse
 import tempfile
 from pathlib import Path
+from urllib.parse import quote
 
 from playwright.sync_api import Browser
 from sqlmodel import Session
 
-from storage import queries
+from app import access_pages
+from storage import answers, listings, queries
 from storage.database import open_database
 from storage.files import Home
 from tests.browser.conftest import chromium, dashboard
 from tests.browser.seed import seed
 
-README = ("home", "new", "run", "report", "library")
+MEASURED = '[["contains", []]]'
+README = ("home", "new", "runs", "run", "compare", "talk", "report", "library")
 
 
 def main() -> None:
@@ -39,6 +42,13 @@ def main() -> None:
                     draw(browser, address + found[name], given.folder / f"{name}-{width}-{theme}.png", width, theme)
             for name in README if given.docs else ():
                 draw(browser, address + found[name], given.docs / f"{name}.png", 1280, "light", whole=False)
+            for width, theme in ((1280, "light"), (390, "dark")):
+                page = browser.new_page(viewport={"width": width, "height": 600}, color_scheme=theme)  # type: ignore[arg-type]
+                page.set_content(access_pages.login("/"))
+                page.screenshot(path=given.folder / f"login-{width}-{theme}.png")
+                if given.docs and theme == "light":
+                    page.screenshot(path=given.docs / "login.png")
+                page.close()
         if not given.only:
             with dashboard(Path(place) / "bare", "--no-spare") as address:
                 draw(browser, address + "/", given.folder / "empty-1280-light.png", 1280, "light")
@@ -51,6 +61,10 @@ def pages(home: Path) -> dict[str, str]:
         runs = {(run.stage, run.status): run.id for run in queries.runs(session)}
         kinds = {artifact.kind: artifact.id for artifact in queries.artifacts(session)}
         trained = [str(run.id) for run in queries.runs(session, stage="finetune")]
+        talks = [run.id for run in listings.conversations(session)]
+        columns = {one.name: [answers.key_of(column, one) for column in answers.columns(one)] for one in answers.sets(session)}
+        most = max(columns.values(), key=len, default=[])
+        compared = most if len(most) > 1 else [key for keys in columns.values() for key in keys][:4]
     found = {f"{stage}-{status}": f"/runs?run={id}" for (stage, status), id in runs.items()}
     found |= {f"library-{kind}": f"/library?artifact={id}" for kind, id in kinds.items()}
     return found | {
@@ -61,7 +75,10 @@ def pages(home: Path) -> dict[str, str]:
         "quickstart": "/new?recipe=quickstart",
         "runs": "/runs",
         "run": found.get("finetune-succeeded", "/runs"),
-        "compare": f"/runs?compare={','.join(trained[:3])}",
+        "overlay": f"/runs?compare={','.join(trained[:3])}",
+        "choose-answers": "/compare",
+        "compare": f"/compare?answers={','.join(compared)}&measures={quote(MEASURED)}",
+        "talk": f"/compare?talk={talks[0]}" if talks else "/compare?live=1,3",
         "plan": "/runs?plan=1",
         "reports": "/report",
         "report": f"/report?report={kinds.get('report', '')}",

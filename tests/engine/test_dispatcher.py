@@ -367,6 +367,33 @@ def test_a_spare_that_died_this_moment_does_not_hold_up_the_run(machine, tmp_pat
     assert machine.row(run).status == "succeeded"
 
 
+def test_what_a_spare_died_of_stands_in_the_log_of_its_run(machine, tmp_path, monkeypatch):
+    (tmp_path / "peft.py").write_text("import os\nos.read(0, 1)\nos.write(2, b'Illegal instruction')\nos._exit(132)")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}")
+    one = spared(machine)
+    run = machine.start("count")
+    eventually(lambda: one.tick() or machine.has_ended(run))
+    one.close()
+    assert machine.row(run).error == "its process ended with status 132 before it started: see its log"
+    assert "Illegal instruction" in (machine.home.run_folder(run) / "log.txt").read_text()
+
+
+def test_a_spare_that_sees_another_gpu_is_not_used(machine, libraries, monkeypatch):
+    slots = ["cuda:0"]
+    monkeypatch.setattr(dispatcher, "devices", lambda: slots)
+    one = spared(machine)
+    assert one.spare_slot == "cuda:0"
+    slots[:] = ["cuda:1"]
+    run, spare = machine.start("count", steps=2), one.spare
+    one.tick()
+    child = one.children[run].process
+    assert child.pid != spare.pid
+    assert b"CUDA_VISIBLE_DEVICES=1" in Path(f"/proc/{child.pid}/environ").read_bytes().split(b"\0")
+    eventually(lambda: one.tick() or machine.has_ended(run))
+    one.close()
+    assert machine.row(run).status == "succeeded"
+
+
 def test_no_spare_when_it_is_turned_off(machine):
     with Session(machine.database) as session:
         queries.want_spare(session, utc_now())

@@ -18,6 +18,7 @@ from engine.differences import alike, changed
 from engine.exchange import Answered, Compared, Side, csv_rows, html, llm_comparator
 from tests.browser.seed import HOSTILE
 
+TURNING = " ".join(f"w{number % 90}" for number in range(20_000))  # each word often, but none often enough to be passed over
 FORMULAS = tuple("=+-@\t\r\n＝＋－＠")
 SIDES = [Side("base <b>", {"chat template": "chatml"}), Side("tuned", {})]
 
@@ -49,7 +50,14 @@ class Read(HTMLParser):
 
 
 def test_the_page_needs_nothing_else_and_runs_nothing() -> None:
-    told = "".join(html(HOSTILE, SIDES, [row(answered(HOSTILE), answered(HOSTILE[3:]), ask=HOSTILE)], [[HOSTILE, "1", "2"]], [HOSTILE]))
+    words = "so many words that both have "
+    rows = [
+        row(answered(HOSTILE), Answered(HOSTILE, HOSTILE, HOSTILE, 3, {HOSTILE: 1.0}), ask=HOSTILE),
+        row(answered(words * 9), answered(words * 9 + HOSTILE)),
+        row(answered("x" * 5000 + HOSTILE), None),
+    ]
+    told = "".join(html(HOSTILE, [Side(HOSTILE, {HOSTILE: HOSTILE}), SIDES[1]], rows, [[HOSTILE, "1", "2"]], [HOSTILE]))
+    assert "<ins>" in told
     read = Read(told)
     assert not {"script", "img", "link", "iframe", "object"} & set(read.tags)
     assert not any(name.startswith("on") or name == "src" for name, _ in read.attributes)
@@ -153,7 +161,7 @@ def test_what_a_person_would_mark(before: str, after: str, marked: list[str]) ->
 
 
 @pytest.mark.parametrize(
-    "one, other", [("go " * 1000, "x " + "go go stop " * 330), ("a " * 50_000, "b " * 50_000), ("中" * 9000, "国" * 9000)]
+    "one, other", [("go " * 1000, "x " + "go go stop " * 330), (TURNING, TURNING[1000:] + " x"), ("中" * 9000, "国" * 9000)]
 )
 def test_models_in_a_loop_are_compared_at_once(one: str, other: str) -> None:
     began = time.process_time()

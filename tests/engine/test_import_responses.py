@@ -1,6 +1,5 @@
 """Answers from elsewhere: every layout people have, joined by prompt, nothing silently dropped."""
 
-import contextlib
 import csv
 import json
 
@@ -150,22 +149,20 @@ def test_llm_comparator_s_json_comes_and_goes(stored, tmp_path):
     assert (one.extra, two.answer, two.finish_reason, two.extra) == (shared | {"tokens": 3}, "B", "", shared)
 
 
-@pytest.mark.parametrize(
-    "examples, models, reason",
-    [
-        ([1], [{"name": "a"}, {"name": "b"}], "the example is a int, not an object"),
-        ([{"input_text": "a?", "output_text_a": "b", "custom_fields": [1]}], [1, {"name": None}], "row"),
-        ([{"input_text": 5}], [{}, {}], "the prompt"),
-        ([], [], "no rows"),
-    ],
-)
-def test_something_like_llm_comparator_s_json_is_no_crash(tmp_path, examples, models, reason):
+def test_what_is_broken_in_llm_comparator_s_json_is_a_bad_row(stored, tmp_path):
+    good = {"input_text": "a?", "output_text_a": "b", "output_text_b": "c", "custom_fields": [1]}
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"examples": [good, 1, good | {"input_text": 5}], "models": [{"name": None}, "x"]}))
+    told, rows = stored(ImportResponses(file=str(path), max_rejected=0.7))
+    assert (told["sources"], told["rejected"], [row.answer for row in rows]) == (["A", "B"], 4, ["b", "c"])
+
+
+@pytest.mark.parametrize("examples, models", [([], [{"name": "a"}]), ([1], [{"name": "a"}]), ([{"input_text": "a?"}], [1]), ([], [])])
+def test_something_like_llm_comparator_s_json_is_refused(tmp_path, examples, models):
     path = tmp_path / "a.json"
     path.write_text(json.dumps({"examples": examples, "models": models}))
-    form = ImportResponses(file=str(path))
-    form.preview({})
-    with contextlib.suppress(UserError):
-        form.check({})
+    with pytest.raises(UserError, match=r"no column looks like the|has no rows"):
+        ImportResponses(file=str(path)).check({})
 
 
 def test_llm_comparator_s_own_example(stored, tmp_path):

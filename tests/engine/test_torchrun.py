@@ -11,10 +11,14 @@ import torch
 from safetensors.torch import load_file
 from sqlmodel import Session, select
 
-from engine import dispatcher, library
+from engine import dispatcher, library, worker
 from engine.devices import compute_device, seen_by
+from engine.errors import Cancelled, UserError
+from engine.processes import child_environment
 from engine.settings import TrainingSettings
 from engine.slots import Slots
+from engine.stages.train.finetune import Finetune
+from storage import queries
 from storage.queries import utc_now
 from storage.tables import Event, Metric, Run
 from tests.engine.conftest import Machine, eventually
@@ -28,8 +32,8 @@ def school(machine: Machine, add_artifact: Callable[..., int], tmp_path: Path) -
     return Class(machine.database, machine.home, add_artifact, tmp_path)
 
 
-# 18 rows in batches of 4: the last is half empty.
 def start(machine: Machine, school: Class, processes: int, **more: object) -> int:
+    """Queue a run on 18 rows in steps of 8: the last batch of an epoch is half empty."""
     rows = school.rows(f"even {processes} {more}", conversations(18), conversations(6, first=50))
     lesson = school.lesson(data=rows, panel_size=1, training=LESSON | {"processes": processes} | more)
     return machine.start("finetune", **lesson.model_dump(mode="json"))
@@ -54,11 +58,11 @@ def test_two_processes_learn_what_one_does_and_one_speaks(machine: Machine, scho
     one, two = start(machine, school, 1), start(machine, school, 2)
     assert machine.finish(one, two) == ["succeeded", "succeeded"], (machine.home.run_folder(two) / "log.txt").read_text()[-3000:]
     alone, shared = school.curve(one), school.curve(two)
-    assert shared == pytest.approx(alone, rel=2e-3)
-    assert school.curve(two, "eval_loss") == pytest.approx(school.curve(one, "eval_loss"), rel=2e-3)
+    assert shared == pytest.approx(alone, abs=1e-5)
+    assert school.curve(two, "eval_loss") == pytest.approx(school.curve(one, "eval_loss"), abs=1e-5)
     learnt = weights(machine, one)
     for name, tensor in weights(machine, two).items():
-        assert torch.allclose(tensor, learnt[name], atol=2e-2), name
+        assert torch.allclose(tensor, learnt[name], atol=5e-4), name
     with Session(machine.database) as session:
         told = [(row.name, row.step) for row in session.exec(select(Metric).where(Metric.run == two))]
         assert sorted(told) == sorted(set(told)), "nobody says anything twice"
@@ -82,8 +86,69 @@ def test_a_stop_saves_once_and_resume_goes_on(machine: Machine, school: Class) -
     assert steps == sorted(set(steps)), "no step is told twice"
     os.kill(others(run, machine)[0].pid, signal.SIGKILL)
     assert machine.finish(run) == ["failed"]
-    assert "another process of this run ended" in machine.row(run).error or "its process is gone" in machine.row(run).error
+    assert "process" in machine.row(run).error
+    assert "ended (killed, or out of memory)" in machine.row(run).error
+    assert "resume goes on" in machine.row(run).error
     eventually(lambda: not [p for p in psutil.process_iter(["cmdline"]) if ["work", str(run)] == (p.info["cmdline"] or [])[-6:-4]])
+
+
+@pytest.mark.long
+@pytest.mark.timeout(280)
+def test_a_signal_to_every_process_ends_the_run_once(machine: Machine, school: Class) -> None:
+    """What a machine that shuts down does: torchrun, the leader and the others all get it, some of them twice."""
+    run = start(machine, school, 2, steps=400)
+    machine.dispatch(lambda: machine.row(run).step >= 2)
+    leader = psutil.Process(machine.row(run).pid)
+    for process in (leader.parent(), leader, *others(run, machine)):
+        process.send_signal(signal.SIGTERM)
+    assert machine.finish(run) == ["cancelled"]
+    (step,) = library.checkpoints(machine.home, run)
+    assert 2 <= step < 400
+    assert (machine.home.run_folder(run) / "log.txt").read_text().count("Traceback") <= 1, "only torchrun's own, about the signal"
+
+
+@pytest.mark.long
+@pytest.mark.timeout(280)
+def test_when_the_leader_is_killed_the_run_fails_and_nobody_stays(machine: Machine, school: Class) -> None:
+    run = start(machine, school, 2, steps=400)
+    machine.dispatch(lambda: machine.row(run).step >= 2)
+    (other,) = others(run, machine)
+    os.kill(machine.row(run).pid, signal.SIGKILL)
+    assert machine.finish(run) == ["failed"]
+    assert "one of its 2 processes ended (killed, or out of memory) and took the others along, last step" in machine.row(run).error
+    eventually(lambda: not other.is_running() or other.status() == psutil.STATUS_ZOMBIE)
+
+
+def test_what_goes_wrong_beside_the_leader_is_told(machine: Machine, school: Class, monkeypatch: pytest.MonkeyPatch) -> None:
+    def act(problem: Exception | None) -> int:
+        def run_it(*_: object) -> None:
+            if problem:
+                raise problem
+
+        monkeypatch.setattr(Finetune, "run", run_it)
+        return worker.work(machine.database, machine.home, run)
+
+    run = start(machine, school, 2)
+    with Session(machine.database) as session:
+        queries.begin(session, run, os.getpid(), "me", "cpu", utc_now())
+        session.commit()
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    gone = RuntimeError("[../gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:1234")
+    told = [act(problem) for problem in (None, Cancelled(), gone, UserError("the leader says it"), MemoryError("on its GPU"))]
+    assert told == [0, 0, 1, 1, 1]
+    with Session(machine.database) as session:
+        assert session.get_one(Run, run).status == "running", "its end is the leader's to say"
+        (event,) = session.exec(select(Event).where(Event.run == run)).all()
+    assert event.message.startswith("process 1 of this run: out of memory: lower batch size")
+    assert worker.explain(gone, machine.home).startswith("another process of this run ended (killed, or out of memory)")
+
+
+def test_a_child_is_alone_whatever_started_the_dashboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "3")
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    assert not {"RANK", "WORLD_SIZE"} & set(child_environment(tmp_path, heavy=True))
+    assert child_environment(tmp_path, heavy=True)["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
 
 
 def test_a_run_takes_as_many_slots_as_it_has_processes(machine: Machine, monkeypatch) -> None:

@@ -23,6 +23,13 @@ def test_every_row_once_an_epoch() -> None:
     assert sorted(order(0)) == sorted(order(1)) == list(range(50))
 
 
+def test_processes_that_share_a_run_read_every_row_once_and_fill_up_with_nothing() -> None:
+    alone, shared = LengthSorted(LENGTHS, 8, 3), LengthSorted(LENGTHS, 8, 3, shared=4)
+    assert list(shared) == [*alone, 50, 50]
+    assert (len(alone), len(shared)) == (50, 52)
+    assert list(LengthSorted(LENGTHS[:48], 8, 3, shared=4)) == list(LengthSorted(LENGTHS[:48], 8, 3))
+
+
 def test_the_order_follows_from_seed_and_epoch() -> None:
     assert order(1) == order(1)
     assert order(0) != order(1)
