@@ -11,7 +11,7 @@ RATE = False
 LEAST = 5  # words
 ENGLISH = 0.9  # share of letters without an accent, below which it is another language
 _JOINTS = str.maketrans("", "", "'’_-")
-_END = re.compile(r"""[.!?]+["'”’)]*(?=\s|$)|\n\s*\n""")
+_END = re.compile(r"""(?<![.!?])[.!?]++["'”’)]*(?=\s|$)|\n\s*\n""")
 
 
 def score(_prompt: list[dict[str, Any]], answer: str, _reference: Sequence[str]) -> float:
