@@ -1,7 +1,8 @@
 """The live half of Compare: one question, all models answer at once, word by word; several turns; stop, edit and ask again."""
 
+import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import gradio as gr
@@ -31,6 +32,7 @@ def wanted(request: gr.Request) -> bool:
 def build(place: Place, demo: gr.Blocks) -> None:
     """Draw the live half; it shows only when the address asks for it."""
     stopping: set[int] = set()  # conversations whose answers a person wants to end
+    speaking: set[str] = set()  # visits whose models are answering: a second press of Enter is no second question
     state = gr.State({})
     shown = view()
     with gr.Column(visible=False, elem_classes="dj-talk") as box:
@@ -50,26 +52,31 @@ def build(place: Place, demo: gr.Blocks) -> None:
         first = gr.update(value=_question(place, request)) if not known["run"] else gr.skip()
         return [known, _tree(place, known), gr.update(visible=there), gr.update(visible=there and not known["run"]), first]
 
-    def ask(known: dict[str, Any], text: str, *settings: Any) -> Iterator[list[Any]]:
-        known = dict(known)
-        if not text.strip():
-            yield [known, _tree(place, known), gr.skip(), gr.skip()]
+    def ask(known: dict[str, Any], text: str, request: gr.Request, *settings: Any) -> Iterator[list[Any]]:
+        known = dict(known) or _start(place, request)  # a restarted dashboard has forgotten its states
+        if not text.strip() or known["visit"] in speaking:
+            yield [gr.skip()] * 4
             return
+        speaking.add(known["visit"])
         try:
             if not known["run"]:
                 how_ = Talk.model_validate(form.collect(fields, list(settings)))
                 known["run"] = conversations.start(place.database, place.home, known["models"], how_.system, how_.sampling)
-            yield from _stream(place, known, text, stopping)
+            growing = yield from _stream(place, known, text, stopping)
+            shown_last = [known, _tree(place, known, growing), gr.skip(), gr.skip()]
         except (UserError, ValidationError) as refused:
             told = form.messages(fields, refused)[1] or error(refused)
-            yield [known, [problem(told), *_tree(place, known)], text, gr.skip()]  # what was typed stays
+            shown_last = [known, [problem(told), *_tree(place, known)], text, gr.skip()]  # what was typed stays
+        finally:
+            speaking.discard(known["visit"])  # before the browser hears that it is over
+        yield shown_last
 
     def halt(known: dict[str, Any]) -> None:
         if known.get("run"):
             stopping.add(known["run"])
 
-    def act(event: gr.EventData, known: dict[str, Any]) -> list[Any]:
-        data = action(event)
+    def act(event: gr.EventData, known: dict[str, Any], request: gr.Request) -> list[Any]:
+        data, known = action(event), known or _start(place, request)
         if data.get("name") == "edit":
             known = {**known, "edit": int(data.get("turn", 0))}
             return [known, _tree(place, known), gr.update(value=str(data.get("text", "")))]
@@ -86,20 +93,21 @@ def build(place: Place, demo: gr.Blocks) -> None:
         [state, shown, typed, how],
         show_progress="hidden",
         api_visibility="private",
+        trigger_mode="multiple",  # once would drop a question that comes while the last answer is still being drawn
         concurrency_id="live",
         concurrency_limit=4,
     )
 
 
 def _start(place: Place, request: gr.Request) -> dict[str, Any]:
-    run = asked_id(request, "talk")
+    run, visit = asked_id(request, "talk"), secrets.token_hex(8)
     models = list(dict.fromkeys(as_id(part) for part in asked(request, "live").split(",")))[:MOST]
     with Session(place.database) as session:
         row = session.get(Run, run) if run else None
         if row and row.stage == "conversation":
-            return {"models": list(row.settings["models"]), "run": run, "edit": None}
+            return {"models": list(row.settings["models"]), "run": run, "edit": None, "visit": visit}
         there = [id for id in models if (one := session.get(Artifact, id)) and one.kind == "model" and one.ready_at]
-    return {"models": there, "run": None, "edit": None}
+    return {"models": there, "run": None, "edit": None, "visit": visit}
 
 
 def _question(place: Place, request: gr.Request) -> str:
@@ -109,8 +117,8 @@ def _question(place: Place, request: gr.Request) -> str:
     return str(row.prompt[-1]["content"]) if row and row.prompt else ""
 
 
-def _stream(place: Place, known: dict[str, Any], text: str, stopping: set[int]) -> Iterator[list[Any]]:
-    """Pass on what the models say, at most ten times a second."""
+def _stream(place: Place, known: dict[str, Any], text: str, stopping: set[int]) -> Generator[list[Any], None, Growing]:
+    """Pass on what the models say, at most ten times a second; what they said in the end."""
     run, turn = known["run"], known["edit"]
     known["edit"] = None
     stopping.discard(run)
@@ -128,7 +136,7 @@ def _stream(place: Place, known: dict[str, Any], text: str, stopping: set[int]) 
         if time.monotonic() - drawn >= PAUSE:
             yield [known, _tree(place, known, growing), gr.skip(), gr.skip()]
             drawn = time.monotonic()
-    yield [known, _tree(place, known, growing.ended()), gr.skip(), gr.skip()]
+    return growing.ended()
 
 
 def _tree(place: Place, known: dict[str, Any], growing: Growing | None = None) -> list[Node]:

@@ -73,7 +73,7 @@ def load_quantized(source: Input, dtype: torch.dtype, device: str) -> PreTrained
         local_files_only=True,
         use_safetensors=True,
     )
-    return prepare_model_for_kbit_training(model)
+    return prepare_model_for_kbit_training(model, gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
 def round_weights(model: PreTrainedModel, dtype: torch.dtype) -> None:

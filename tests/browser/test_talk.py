@@ -102,6 +102,19 @@ def test_three_turns_edit_and_reload(address: str, page: Page) -> None:
     expect(page.locator("li", has_text="one · two").first).to_be_visible()
 
 
+def test_a_second_enter_is_no_second_question(address: str, home: Home, page: Page) -> None:
+    before = _conversation(home)
+    page.goto(address + "/compare?live=1,2")
+    limit(page, 30)
+    page.get_by_label("Your turn").fill("tell me about mira")
+    for _ in range(3):
+        page.get_by_label("Your turn").press("Enter")
+    answered(page, 0)
+    page.wait_for_timeout(500)
+    expect(page.locator(".item")).to_have_count(1)
+    assert _conversation(home) == before + 1
+
+
 def test_stop_keeps_what_was_said(address: str, home: Home, page: Page) -> None:
     page.goto(address + "/compare?live=1,2")
     limit(page, 400)

@@ -16,7 +16,7 @@ from engine.stages.train.finetune import Finetune
 from engine.work import Work
 from storage.files import Home
 from storage.tables import Metric, Response, Run
-from tests.tiny_model import untrained_model
+from tests.tiny_model import _new_model, _save, tokenizer, untrained_model
 
 QUICK = {"steps": 6, "batch_size": 4, "max_length": 128, "checkpoints": 2, "learning_rate": 1e-2, "precision": "float32"}
 
@@ -35,6 +35,13 @@ def dataset(folder: Path, train: list[dict[str, Any]], heldout: list[dict[str, A
     folder.mkdir(parents=True)
     for name, rows in (("train", train), ("heldout", heldout)):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def wide_model(folder: Path) -> Path:
+    """An untrained model whose layers are as wide as 4-bit kernels ask for: multiples of 64."""
+    words = tokenizer()
+    _save(_new_model(len(words), 192, 2, 4), words, folder)
     return folder
 
 

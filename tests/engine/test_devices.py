@@ -15,6 +15,7 @@ from engine.devices import fast_bfloat16, gpu_memory, in_words
 from engine.errors import UserError
 from engine.inference import holder
 from engine.processes import identity
+from engine.stage import Input
 from engine.stages.train import finetune
 from engine.training import models
 from storage import queries
@@ -241,6 +242,24 @@ def test_four_bits_reach_the_loader(school: Class, monkeypatch: pytest.MonkeyPat
         "at": {"": "cuda:0"},
     }  # fmt: skip
     assert not any(part.requires_grad for part in model.parameters()), "only the adapter learns"
+
+
+def test_four_bits_are_what_the_run_loads_and_the_result_says_so(school: Class, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def load(source: Input, dtype: torch.dtype, device: str) -> object:
+        asked.append((source.id, dtype, device))
+        return models.load_model(source, work.artifact, dtype, device)
+
+    monkeypatch.setattr(finetune, "_refuse_quantizing", lambda model: None)
+    monkeypatch.setattr(models, "load_quantized", load)
+    stage = school.lesson(lora={"quantize": "4bit"})
+    work = school.start(stage)
+    assert school.finish(work, stage)
+    assert asked == [(school.model, torch.float32, "cpu")]
+    summary = work.put_outputs_in_place()["model"].summary
+    assert (summary["format"], summary["base"]) == ("adapter", school.model)
+    assert summary["trained_on"].startswith("4-bit weights (nf4)")
 
 
 def test_the_log_says_how_it_computes(school: Class) -> None:

@@ -238,7 +238,7 @@ def _refuse_quantizing(model: Input) -> None:
     if not devices()[0].startswith("cuda"):
         raise UserError("4-bit training needs an NVIDIA GPU and this machine has none: set it to none", field="lora.quantize")
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise UserError("4-bit training needs bitsandbytes: run pip install 'bitsandbytes>=0.48'", field="lora.quantize")
+        raise UserError("4-bit training needs bitsandbytes: run pip install 'bitsandbytes>=0.50'", field="lora.quantize")
     if model.summary.get("format") == "adapter":
         message = "{name} is an adapter, and 4-bit weights cannot be merged with it: export it as a whole model first"
         raise UserError(message, field="model", name=model.name)
