@@ -70,6 +70,13 @@ def index(database: Engine, column: Column, sample: int = 0) -> Mapping[str, Lin
         return answers.index(session, column, sample)
 
 
+@lru_cache(maxsize=64)
+def samples(database: Engine, column: Column) -> int:
+    """How many answers a column has to a prompt, at most."""
+    with Session(database) as session:
+        return answers.samples(session, column)
+
+
 @lru_cache(maxsize=24)
 def order(responses: Path) -> list[str]:
     """The prompt keys of a set in the order its prompts were given in; rows are stored as they are answered, longest first."""

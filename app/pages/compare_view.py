@@ -19,7 +19,7 @@ from storage.answers import Line
 from storage.tables import Response
 
 REPEATS = 0.05  # share of repetition from which on it is worth a word
-TAGS = 12
+TAGS, SAMPLES = 12, 8  # shown at most
 Given = tuple[Response, Line] | None
 
 
@@ -104,13 +104,28 @@ def _navigator(shown: Shown, keys: list[str], at: int, rows: int) -> Node:
         text = say("one by one") if n == 1 else say("{n} at once", n=n)
         return h("a", text, href=address(known, rows=n), on="rows", data={"to": n}, class_="on" if n == rows else "")
 
+    several = max(comparison.samples(shown.place.database, side.column) for side in shown.sides)
+    samples = [
+        h(
+            "a",
+            say("answer {n}", n=n + 1),
+            href=address(known, sample=n),
+            on="sample",
+            data={"to": n},
+            class_="on" if n == known["sample"] else "",
+        )
+        for n in range(min(several, SAMPLES) if several > 1 else 0)
+    ]
     total, last = f"{len(keys):,}", min(at + rows, len(keys))
     span = say("{low} of {n}", low=f"{at + 1:,}", n=total) if rows == 1 else say("{low} to {high} of {n}", low=at + 1, high=last, n=total)
     other = 1 - known["plain"]
     marks = h("a", say("mark changes"), href=address(known, plain=other), on="plain", data={"to": other}, class_="on" if other else "")
     moves = [step(at - rows, say("← Previous"), "ArrowLeft"), h("span", span, class_="soft"), step(at + rows, say("Next →"), "ArrowRight")]
     return h(
-        "div", h("div", *moves, class_="row"), h("div", size(1), size(10), marks, class_="filters row"), class_="row between navigator"
+        "div",
+        h("div", *moves, class_="row"),
+        h("div", *samples, size(1), size(10), marks, class_="filters row"),
+        class_="row between navigator",
     )
 
 

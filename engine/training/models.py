@@ -36,7 +36,7 @@ def compute_dtype(precision: Literal["auto", "bfloat16", "float32"], device: str
 
 
 def precision_in_words(dtype: torch.dtype, device: str) -> str:
-    """ "bfloat16: this CPU computes it fast (AMX)". """
+    """ "bfloat16: this CPU computes it fast (AMX)"."""
     return in_words(str(dtype).removeprefix("torch."), device, _fast_bfloat16(device))
 
 
@@ -61,9 +61,7 @@ def load_model(source: Input, artifact: Callable[[int], Input], dtype: torch.dty
 
 def load_quantized(source: Input, dtype: torch.dtype, device: str) -> PreTrainedModel:
     """A whole model with its frozen weights in 4 bits, for QLoRA (Dettmers et al. 2023, 2305.14314). CUDA only."""
-    config = BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
-    )
+    config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype)
     model = AutoModelForCausalLM.from_pretrained(
         source.folder,
         quantization_config=config,

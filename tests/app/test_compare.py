@@ -5,13 +5,13 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlmodel import Session
+from sqlmodel import Session, select
 
 from app.pages import Place, compare, compare_address
 from engine.errors import UserError
 from storage.answers import column_named
 from storage.queries import utc_now
-from storage.tables import Artifact
+from storage.tables import Artifact, Response
 from tests.answers import add_answers
 from tests.app.test_wording import texts
 
@@ -76,6 +76,23 @@ def test_lost_and_gained_follow_the_measure(place) -> None:
     assert "100%" in told
     assert "30%" in told
     assert "No prompt fits." in texts(compare.tree(place, opened(keys, measures='[["exact_match", []]]', only="gained")))
+
+
+def test_each_of_several_answers_to_a_prompt_can_be_read(place) -> None:
+    keys = add_answers(place.database, 2, 3)
+    assert "answer 2" not in texts(compare.tree(place, opened(keys)))
+    more = add_answers(place.database, 1, 3)
+    with Session(place.database) as session:
+        column, _ = column_named(session, more[0])
+        first = session.exec(select(Response).where(Response.run == column.run)).first()
+        session.add(Response(**(first.model_dump(exclude={"id"}) | {"sample": 1, "answer": "the other one"})))
+        session.commit()
+    assert "answer 2" in texts(compare.tree(place, opened(more)))
+    known = opened(more)
+    compare.do({"name": "sample", "to": 1}, known)
+    told = texts(compare.tree(place, known))
+    assert "the other one" in told
+    assert "1 of 1" in told
 
 
 def test_a_bad_pattern_is_refused_and_the_page_stays(place) -> None:
