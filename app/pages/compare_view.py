@@ -1,9 +1,10 @@
 """Stored answers side by side, prompt by prompt: what was searched for, the way from one to the next, and the answers."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from app.pages import compare_figures
-from app.pages.compare_address import DEFAULTS, address
+from app.pages.compare_address import address
 from app.pages.compare_sides import Shown, Side
 from app.pages.run_view import marked, reasoning
 from app.view import Node, empty, h, link
@@ -64,15 +65,13 @@ def chosen(shown: Shown) -> list[str]:
 def _controls(shown: Shown) -> list[Node]:
     known, baseline = shown.known, shown.lines[0]
 
-    def choice(name: str, value: str, text: str) -> Node:
-        on = known[name] == value
-        there = address(known, **{name: DEFAULTS[name] if on else value, "at": ""})
-        return h("a", text, href=there, on=name, data={"to": value}, class_="on" if on else "")
-
     slices = ["all", "changed", "cut", *(["lost", "gained"] if shown.judge else [])]
     tags = list(comparison.tags(baseline[key] for key in shown.shared if key in baseline))[:TAGS]
     tags += [known["tag"]] if known["tag"] and known["tag"] not in tags else []
-    choices = [*[choice("only", one, say(one)) for one in slices], *[choice("tag", tag, f"#{tag}") for tag in tags]]
+    choices = [
+        *[_choice(known, "only", one, say(one), "all") for one in slices],
+        *[_choice(known, "tag", tag, f"#{tag}", "") for tag in tags],
+    ]
     words = say("search prompts and answers")
     search = h("input", type="search", value=known["words"], placeholder=words, on="words", aria_label=words)
     row = h("div", h("div", *choices, class_="filters row"), search, class_="row between")
@@ -100,33 +99,27 @@ def _navigator(shown: Shown, keys: list[str], at: int, rows: int) -> Node:
         place = max(0, min(to, len(keys) - 1))
         return h("button", text, on="at", data={"to": keys[place], "press": press}, disabled=place == at or to >= len(keys))
 
-    def size(n: int) -> Node:
-        text = say("one by one") if n == 1 else say("{n} at once", n=n)
-        return h("a", text, href=address(known, rows=n), on="rows", data={"to": n}, class_="on" if n == rows else "")
-
     several = max(comparison.samples(shown.place.database, side.column) for side in shown.sides)
-    samples = [
-        h(
-            "a",
-            say("answer {n}", n=n + 1),
-            href=address(known, sample=n),
-            on="sample",
-            data={"to": n},
-            class_="on" if n == known["sample"] else "",
-        )
-        for n in range(min(several, SAMPLES) if several > 1 else 0)
-    ]
+    samples = [_choice(known, "sample", n, say("answer {n}", n=n + 1)) for n in range(min(several, SAMPLES) if several > 1 else 0)]
+    sizes = [_choice(known, "rows", n, say("one by one") if n == 1 else say("{n} at once", n=n)) for n in (1, 10)]
     total, last = f"{len(keys):,}", min(at + rows, len(keys))
     span = say("{low} of {n}", low=f"{at + 1:,}", n=total) if rows == 1 else say("{low} to {high} of {n}", low=at + 1, high=last, n=total)
-    other = 1 - known["plain"]
-    marks = h("a", say("mark changes"), href=address(known, plain=other), on="plain", data={"to": other}, class_="on" if other else "")
+    marks = _choice(known, "plain", 0, say("mark changes"), 1)
     moves = [step(at - rows, say("← Previous"), "ArrowLeft"), h("span", span, class_="soft"), step(at + rows, say("Next →"), "ArrowRight")]
     return h(
         "div",
         h("div", *moves, class_="row"),
-        h("div", *samples, size(1), size(10), marks, class_="filters row"),
+        h("div", *samples, *sizes, marks, class_="filters row"),
         class_="row between navigator",
     )
+
+
+def _choice(known: dict[str, Any], name: str, value: Any, text: str, otherwise: Any = None) -> Node:
+    """A link that chooses a value; chosen already, it takes it back where there is something else to choose."""
+    on = known[name] == value
+    wanted = otherwise if on and otherwise is not None else value
+    there = address(known, **{name: wanted, **({"at": ""} if name in ("only", "tag") else {})})
+    return h("a", text, href=there, on=name, data={"to": wanted}, class_="on" if on else "")
 
 
 def _items(shown: Shown, keys: Sequence[str]) -> list[Node]:
