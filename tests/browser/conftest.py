@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
-from sqlmodel import Session
+from sqlmodel import Session, select
 
+from engine.processes import alive
 from storage.database import open_database
 from storage.files import Home
 from storage.tables import Lock
@@ -48,7 +49,7 @@ def dashboard(home: Path, *options: str) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(20)
-        _end_dispatcher(home)
+        _end_children(home)
 
 
 @contextmanager
@@ -108,9 +109,10 @@ def _wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None
     raise AssertionError(f"the dashboard did not answer: {log.read_text()}")
 
 
-def _end_dispatcher(home: Path) -> None:
+def _end_children(home: Path) -> None:
+    """The dispatcher and whoever answers live outlive the dashboard."""
     with Session(open_database(Home(home))) as session:
-        row = session.get(Lock, "dispatcher")
-    if row:
+        pids = [row.pid for row in session.exec(select(Lock)) if alive(row.pid, row.pid_started)]
+    for pid in pids:
         with suppress(ProcessLookupError):
-            os.kill(row.pid, signal.SIGTERM)
+            os.kill(pid, signal.SIGTERM)
