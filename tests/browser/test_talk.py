@@ -103,7 +103,7 @@ def test_three_turns_edit_and_reload(address: str, page: Page) -> None:
 
 
 def test_a_second_enter_is_no_second_question(address: str, home: Home, page: Page) -> None:
-    before = _conversation(home)
+    before = _conversations(home)
     page.goto(address + "/compare?live=1,2")
     limit(page, 30)
     page.get_by_label("Your turn").fill("tell me about mira")
@@ -112,7 +112,7 @@ def test_a_second_enter_is_no_second_question(address: str, home: Home, page: Pa
     answered(page, 0)
     page.wait_for_timeout(500)
     expect(page.locator(".item")).to_have_count(1)
-    assert _conversation(home) == before + 1
+    assert len(_conversations(home)) == len(before) + 1
 
 
 def test_stop_keeps_what_was_said(address: str, home: Home, page: Page) -> None:
@@ -173,5 +173,9 @@ def _last_step(home: Home, run: int) -> int:
 
 
 def _conversation(home: Home) -> int:
+    return max(_conversations(home))
+
+
+def _conversations(home: Home) -> list[int]:
     with Session(open_database(home)) as session:
-        return session.exec(select(Run.id).where(Run.stage == "conversation").order_by(col(Run.id).desc()).limit(1)).one()
+        return list(session.exec(select(Run.id).where(Run.stage == "conversation")))
