@@ -4,11 +4,13 @@ With --json the last line printed is one JSON object. Exit status: 0 succeeded (
 """
 
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -268,28 +270,36 @@ def _settings(path: Path | None) -> dict[str, Any]:
 
 def _follow(database: Any, home: Home, runs: list[int], quiet: bool) -> str:
     """Wait for runs, dispatching here if nobody else does. Ctrl-C asks them to stop. Returns the status of the whole."""
-    try:
-        _wait(database, home, runs, _progress_line(database, runs) if not quiet and sys.stdout.isatty() else lambda: None)
-    except KeyboardInterrupt:
-        typer.echo("\nsaving and stopping (Ctrl-C again leaves it to go on in the background)", err=True)
-        for run in runs:
-            with suppress(UserError):  # it has ended by now
-                dispatcher.stop(database, run)
-        _wait(database, home, runs, lambda: None)
-    statuses = _statuses(database, runs)
-    return next((s for s in (FAILED, CANCELLED, SKIPPED) if s in statuses), SUCCEEDED)
+    draw = _progress_line(database, runs) if not quiet and sys.stdout.isatty() else lambda: None
+    pressed = False
 
+    def press(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal pressed  # noted, not raised: an exception out of nowhere can be swallowed by whatever runs just then
+        pressed = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
-def _wait(database: Any, home: Home, runs: list[int], draw: Callable[[], None]) -> None:
     def ended() -> bool:
+        nonlocal pressed
         draw()
+        if pressed:
+            pressed = False
+            typer.echo("\nsaving and stopping (Ctrl-C again leaves it to go on in the background)", err=True)
+            for run in runs:
+                with suppress(UserError):  # it has ended by now
+                    dispatcher.stop(database, run)
         return all(status in FINAL for status in _statuses(database, runs))
 
-    while not ended():
-        try:
-            dispatcher.Dispatcher(database, home, keep_spare=False).run(until=ended)
-        except UserError:  # somebody else dispatches this home
-            time.sleep(0.2)
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        while not ended():
+            try:
+                dispatcher.Dispatcher(database, home, keep_spare=False).run(until=ended)
+            except UserError:  # somebody else dispatches this home
+                time.sleep(0.2)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    statuses = _statuses(database, runs)
+    return next((s for s in (FAILED, CANCELLED, SKIPPED) if s in statuses), SUCCEEDED)
 
 
 def _progress_line(database: Any, runs: list[int]) -> Callable[[], None]:

@@ -32,7 +32,7 @@ def wanted(request: gr.Request) -> bool:
 def build(place: Place, demo: gr.Blocks) -> None:
     """Draw the live half; it shows only when the address asks for it."""
     stopping: set[int] = set()  # conversations whose answers a person wants to end
-    speaking: set[str] = set()  # visits whose models are answering: a second press of Enter is no second question
+    speaking: dict[str, str] = {}  # what each visit's models are answering: a second press of Enter is no second question
     state = gr.State({})
     shown = view()
     with gr.Column(visible=False, elem_classes="dj-talk") as box:
@@ -54,10 +54,12 @@ def build(place: Place, demo: gr.Blocks) -> None:
 
     def ask(known: dict[str, Any], text: str, request: gr.Request, *settings: Any) -> Iterator[list[Any]]:
         known = dict(known) or _start(place, request)  # a restarted dashboard has forgotten its states
-        if not text.strip() or known["visit"] in speaking:
+        if not text.strip() or speaking.get(known["visit"]) == text:
             yield [gr.skip()] * 4
             return
-        speaking.add(known["visit"])
+        while known["visit"] in speaking:  # the last answer is on the screen and about to be stored
+            time.sleep(PAUSE)
+        speaking[known["visit"]] = text
         try:
             if not known["run"]:
                 how_ = Talk.model_validate(form.collect(fields, list(settings)))
@@ -68,7 +70,7 @@ def build(place: Place, demo: gr.Blocks) -> None:
             told = form.messages(fields, refused)[1] or error(refused)
             shown_last = [known, [problem(told), *_tree(place, known)], text, gr.skip()]  # what was typed stays
         finally:
-            speaking.discard(known["visit"])  # before the browser hears that it is over
+            del speaking[known["visit"]]  # before the browser hears that it is over
         yield shown_last
 
     def halt(known: dict[str, Any]) -> None:

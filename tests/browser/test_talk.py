@@ -118,7 +118,7 @@ def test_a_second_enter_is_no_second_question(address: str, home: Home, page: Pa
 def test_stop_keeps_what_was_said(address: str, home: Home, page: Page) -> None:
     page.goto(address + "/compare?live=1,2")
     limit(page, 400)
-    page.get_by_label("Temperature").first.fill("2")
+    fill(page, "Temperature", "2")
     ask(page, "tell me a long story about mira")
     expect(page.locator(".item .columns pre").first).not_to_be_empty(timeout=MINUTE)
     page.get_by_role("button", name="Stop").click()
@@ -133,7 +133,7 @@ def test_stop_keeps_what_was_said(address: str, home: Home, page: Page) -> None:
 def test_settings_that_do_not_go_together_are_told_and_the_question_stays(address: str, page: Page) -> None:
     page.goto(address + "/compare?live=1,2")
     page.get_by_text("Sampling").click()
-    page.get_by_label("Top p").first.fill("0.5")
+    fill(page, "Top p", "0.5")
     ask(page, "kept")
     expect(page.locator(".problem")).to_contain_text("top_k reach nothing")
     expect(page.get_by_label("Your turn")).to_have_value("kept")
@@ -150,7 +150,18 @@ def test_a_question_too_long_for_the_context_is_named_with_counts(address: str, 
 
 def limit(page: Page, tokens: int) -> None:
     page.get_by_text("Sampling").click()
-    page.get_by_label("Max new tokens").fill(str(tokens))
+    fill(page, "Max new tokens", str(tokens))
+
+
+def fill(page: Page, label: str, value: str) -> None:
+    """Fill a field of a fold that has just opened: Gradio draws it once more a moment later, with its old value."""
+    field = page.get_by_label(label).first
+    for _ in range(20):
+        field.fill(value)
+        page.wait_for_timeout(200)
+        if field.input_value() == value:
+            return
+    expect(field).to_have_value(value)
 
 
 def submit_stop(home: Home, run: int) -> None:
