@@ -1,4 +1,4 @@
-"""Finds stages, recipes and scorers: the files in their folders, and entry points of installed packages, through one door.
+"""Finds stages, recipes, scorers and probes: the files in their folders, and entry points of installed packages, through one door.
 
 A file whose name starts with an underscore is a helper. An extension that does not load is reported and left out; it
 never takes the rest down.
@@ -15,10 +15,12 @@ from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any, TypeVar
 
+import engine.probes
 import engine.recipes
 import engine.scorers
 import engine.stages
 from engine.errors import UserError
+from engine.probe import Probe, source_version
 from engine.stage import Form, Recipe, Stage
 
 log = logging.getLogger(__name__)
@@ -59,12 +61,26 @@ def scorers() -> dict[str, Scorer]:
     found: dict[str, Scorer] = {}
 
     def take(module: ModuleType) -> None:
-        name = module.__name__.rsplit(".", 1)[-1]
-        title, _, rest = " ".join((module.__doc__ or name).split()).partition(":")
+        name, title, summary = _words(module)
         told = getattr(module, "REFERENCE", ""), getattr(module, "RATE", True)
-        _add(found, name, module.__name__, Scorer(name, title, (rest or title).strip(), module.score, *told))
+        _add(found, name, module.__name__, Scorer(name, title, summary, module.score, *told))
 
     _each_module(engine.scorers, "dianjing.scorers", take)
+    return found
+
+
+@cache
+def probes() -> dict[str, Probe]:
+    """Every probe by name; those made of a dataset come from `engine.suites`."""
+    found: dict[str, Probe] = {}
+
+    def take(module: ModuleType) -> None:
+        name, title, summary = _words(module)
+        told = getattr(module, "score", None), getattr(module, "FLOOR", None), getattr(module, "MAX_NEW_TOKENS", 64)
+        probe = Probe(name, title, summary, module.HOW, module.GROUP, module.items, *told, version=source_version(module))
+        _add(found, name, module.__name__, probe)
+
+    _each_module(engine.probes, "dianjing.probes", take)
     return found
 
 
@@ -81,6 +97,13 @@ def did_you_mean(word: str, known: object) -> str:
     words = [str(k) for k in known]  # type: ignore[attr-defined]
     near = difflib.get_close_matches(word, words, n=3, cutoff=0.5)
     return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(words)[:20]) or 'none'}"
+
+
+def _words(module: ModuleType) -> tuple[str, str, str]:
+    """Its name, and title and summary from its docstring."""
+    name = module.__name__.rsplit(".", 1)[-1]
+    title, _, rest = " ".join((module.__doc__ or name).split()).partition(":")
+    return name, title, (rest or title).strip()
 
 
 def _found(package: ModuleType, group: str, base: type[F]) -> dict[str, type[F]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from engine.work import Answer, ItemScore, Work
+from engine.work import Answer, Measurement, Work
 from storage.queries import Made
 
 
@@ -38,7 +38,7 @@ class Follower(Work):
     def responses(self, rows: Iterable[Answer]) -> None:
         """Left to the leader."""
 
-    def scores(self, rows: Iterable[ItemScore]) -> None:
+    def measured(self, rows: Iterable[Measurement]) -> None:
         """Left to the leader."""
 
     def _log(self, level: str, message: str, data: dict[str, Any]) -> None:

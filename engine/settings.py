@@ -46,7 +46,6 @@ class TrainingSettings(Group):
     )
     seed: int = Field(0, ge=0, le=2**31 - 1, title="Seed", description="The same seed gives the same run on the same machine.")
 
-
     @model_validator(mode="after")
     def _each_process_gets_the_same_share(self) -> "TrainingSettings":
         if self.batch_size % self.processes:
@@ -90,3 +89,28 @@ class SamplingSettings(Group):
         if self.temperature == 0 and (self.top_p < 1 or self.top_k):
             raise ValueError("top_p and top_k reach nothing while temperature is 0: set temperature above 0, or leave both")
         return self
+
+
+class SuiteSettings(Group):
+    """What is measured: the probes, and how many items of each."""
+
+    size: Literal["full", "watch"] = Field(
+        "full", title="Size", description="full: 200 items a probe, or all that were written. watch: 32, quick, never enough to say kept."
+    )
+    probes: list[str] = Field([], title="Probes", description="Empty: all of them. `dianjing probes` lists them.")
+    seed: int = Field(0, ge=0, le=2**31 - 1, title="Seed", description="Draws the items. Only what was drawn alike is compared.")
+
+
+class RetentionSettings(Group):
+    """What is watched while it trains: which abilities stay."""
+
+    suite: Literal["watch", "off"] = Field("watch", title="Watch", description="32 items a probe, before the first step and on the way.")
+    probes: list[str] = Field([], title="Probes", description="Empty: those that are quick. `dianjing probes` lists them.")
+    every: int | None = Field(
+        None, ge=1, title="Steps between", description="Empty: as often as a tenth of the time allows; always start, middle and end."
+    )
+    scorer: str = Field(
+        "", title="Scorer of the task", description="How held-out answers count as right, such as exact_match. Empty: their loss counts."
+    )
+    margin: float = Field(0.05, gt=0, le=0.5, title="Margin", description="The share an ability may drop in the checkpoint called best.")
+    seed: int = Field(0, ge=0, le=2**31 - 1, title="Seed", description="Draws the items.")

@@ -6,7 +6,7 @@ exception (it would skip its checkpoint): it runs inside `finishing`, reads `sto
 """
 
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -19,9 +19,10 @@ from sqlmodel import Session, col, select
 from engine.errors import Cancelled
 from engine.lineage import Ancestor, lineage
 from engine.stage import Input, Kind, Stage
-from storage import queries
+from storage import queries, scores
 from storage.curves import Recorder
 from storage.files import Home, fresh, put_in_place
+from storage.listings import not_to_probes
 from storage.queries import Made
 from storage.tables import Artifact, Response, Run, Score
 
@@ -52,6 +53,10 @@ class ItemScore:
     item_key: str
     value: float | None
     step: int = 0
+
+
+# One answer to a probe's item, if it was answered, with all that was measured on it.
+Measurement = tuple[Answer | None, Sequence[ItemScore]]
 
 
 def as_input(home: Home, artifact: Artifact) -> Input:
@@ -153,15 +158,30 @@ class Work:
             session.add_all(Response(run=self.run, at=self._now(), **asdict(row)) for row in rows)
 
     def answers(self) -> list[Answer]:
-        """The answers this run stored so far, before a stop or a kill too."""
+        """The answers this run stored so far, before a stop or a kill too; not those to probes."""
         with Session(self._database) as session:
-            rows = session.exec(select(Response).where(Response.run == self.run).order_by(col(Response.id)))
+            rows = session.exec(select(Response).where(Response.run == self.run, not_to_probes(self.run)).order_by(col(Response.id)))
             return [Answer(**{name: getattr(row, name) for name in Answer.__dataclass_fields__}) for row in rows]
 
     def scores(self, rows: Iterable[ItemScore]) -> None:
         """Store scores, item by item."""
+        self.measured([(None, list(rows))])
+
+    def measured(self, rows: Iterable[Measurement]) -> None:
+        """Store what was measured on probes' items, each score with the answer it judges."""
         with self._reporting() as session:
-            session.add_all(Score(run=self.run, at=self._now(), **asdict(row)) for row in rows)
+            for answer, scores in rows:
+                response = answer and Response(run=self.run, at=self._now(), **asdict(answer))
+                if response:
+                    session.add(response)
+                    session.flush()
+                told = response.id if response else None
+                session.add_all(Score(run=self.run, at=self._now(), response=told, **asdict(score)) for score in scores)
+
+    def values(self, artifact: int, step: int, suite_hash: str, own: bool = False) -> dict[str, float | None]:
+        """What is stored of a part of a suite on a model at a step, item by item; with `own`, what this run measured."""
+        with Session(self._database) as session:
+            return scores.values(session, artifact, step, suite_hash, self.run if own else None)
 
     @contextmanager
     def finishing(self) -> Iterator[None]:

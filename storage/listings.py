@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, String, cast, func, or_
 from sqlmodel import Session, col, select
 
-from storage.tables import Artifact, Consumed, Event, Plan, Response, Run
+from storage.tables import Artifact, Consumed, Event, Plan, Response, Run, Score
 
 
 def last_events(session: Session, run: int, limit: int = 300) -> list[Event]:
@@ -13,14 +13,20 @@ def last_events(session: Session, run: int, limit: int = 300) -> list[Event]:
     return list(session.exec(select(Event).where(Event.run == run).order_by(col(Event.id).desc()).limit(limit)).all())[::-1]
 
 
+def not_to_probes(run: int) -> ColumnElement[bool]:
+    """Leaves out the answers of a run that a score of a probe judges: they are read with their scores."""
+    return col(Response.id).not_in(select(Score.response).where(Score.run == run, col(Score.response).is_not(None)))
+
+
 def answer_steps(session: Session, run: int) -> list[int]:
     """The steps at which a run stored answers, ascending."""
-    return list(session.exec(select(Response.step).where(Response.run == run).group_by(col(Response.step)).order_by(col(Response.step))))
+    query = select(Response.step).where(Response.run == run, not_to_probes(run))
+    return list(session.exec(query.group_by(col(Response.step)).order_by(col(Response.step))))
 
 
 def answers_at(session: Session, run: int, step: int, start: int = 0, limit: int | None = None) -> Sequence[Response]:
     """The answers a run stored at a step, oldest first; all of them, or a page."""
-    query = select(Response).where(Response.run == run, Response.step == step).order_by(col(Response.id))
+    query = select(Response).where(Response.run == run, Response.step == step, not_to_probes(run)).order_by(col(Response.id))
     return session.exec(query.offset(start).limit(limit)).all()
 
 

@@ -16,6 +16,7 @@ NEVER: dict[str, set[str]] = {
     "engine/stages": {"storage"},
     "engine/recipes": {"storage"},
     "engine/scorers": {"storage"},
+    "engine/probes": {"storage"},
     "engine/training": {"storage"},
     "app": HEAVY,
 }

@@ -54,7 +54,7 @@ def generate(
     out = model.generate(
         input_ids=padded,
         attention_mask=mask,
-        generation_config=_config(chat, sampling, room=_context(model) - width),
+        generation_config=_config(chat, sampling, room=context(model) - width),
         logits_processor=LogitsProcessorList(penalties),
         stopping_criteria=StoppingCriteriaList([leave]),
     )
@@ -149,7 +149,8 @@ def _config(chat: Chat, sampling: SamplingSettings, room: int) -> GenerationConf
     )
 
 
-def _context(model: Any) -> int:
+def context(model: Any) -> int:
+    """Tokens that a model can read."""
     return int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or 2**31)
 
 

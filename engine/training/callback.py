@@ -13,6 +13,7 @@ import psutil
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from engine.training.retention import Watch
 from engine.training.trackers import Tracker
 from engine.work import Work
 
@@ -23,12 +24,17 @@ NOT_SHOWN = {"epoch", "total_flos", "num_tokens", "num_input_tokens_seen"}
 
 class Reporter(TrainerCallback):
     """Reports to `work`, saves at `checkpoints` evenly spaced steps, and lets `panel(model, step)` answer there.
-    A `tracker` gets the same numbers."""
+    A `tracker` gets the same numbers, and a `watch` measures what is forgotten."""
 
     def __init__(
-        self, work: Work, checkpoints: int, panel: Callable[[Any, int], None] | None = None, tracker: Tracker | None = None
+        self,
+        work: Work,
+        checkpoints: int,
+        panel: Callable[[Any, int], None] | None = None,
+        tracker: Tracker | None = None,
+        watch: Watch | None = None,
     ) -> None:
-        self.work, self.checkpoints, self.panel, self.tracker = work, checkpoints, panel, tracker
+        self.work, self.checkpoints, self.panel, self.tracker, self.watch = work, checkpoints, panel, tracker, watch
         self.save_at: set[int] = set()
         self.recent: deque[tuple[int, float]] = deque(maxlen=RECENT)
         self.tokens, self.began = 0, 0.0
@@ -39,6 +45,8 @@ class Reporter(TrainerCallback):
         self.tokens = state.num_input_tokens_seen
         self.work.progress(state.global_step, state.max_steps)
         self._ask_panel(kwargs["model"], state.global_step)
+        if self.watch and not self.work.stopping:
+            self.watch.begin(kwargs["model"], state.global_step, state.max_steps, self.save_at)
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Let the tracker have everything."""
@@ -52,7 +60,8 @@ class Reporter(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Note the speed, and say whether to save or to leave."""
         tokens, self.tokens = state.num_input_tokens_seen - self.tokens, state.num_input_tokens_seen
-        self.recent.append((tokens, time.perf_counter() - self.began))
+        seconds = time.perf_counter() - self.began
+        self.recent.append((tokens, seconds))
         self.work.progress(state.global_step, state.max_steps)
         if state.global_step in self.save_at:
             control.should_evaluate = control.should_save = True
@@ -60,6 +69,8 @@ class Reporter(TrainerCallback):
         if self.work.stopping:
             control.should_save = control.should_training_stop = True
             control.should_evaluate = False
+        elif self.watch:
+            self.watch.after_step(kwargs["model"], state.global_step, seconds)
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **kwargs: Any) -> None:
         """Turn a log line into metrics, with the speed and now and then the memory beside the training loss."""

@@ -85,7 +85,7 @@ class FineTuner(SFTTrainer):
         summary: dict[str, Any],
         adapter: LoraConfig | None = None,
     ) -> None:
-        self.source, self.heldout, self.summary = source, heldout, summary
+        self.source, self.heldout, self.summary, self.watch = source, heldout, summary, reporter.watch
         self.lengths = [len(row.ids) for row in rows]
         blank = {"input_ids": [pad_id] * 2, "labels": [-100] * 2}  # for `LengthSorted`, where processes share a run
         super().__init__(
@@ -156,6 +156,13 @@ class FineTuner(SFTTrainer):
         self.log(found)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)
         return found
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        """The checkpoint that is kept as the best: by the trade-off where retention is watched, else by the held-out loss."""
+        is_new = super()._determine_best_metric(metrics, trial)
+        if self.watch and (chosen := self.watch.best()):
+            self.state.best_global_step = chosen.step
+        return is_new
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Not counted: counting walks over all parameters at every step."""

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 from sqlmodel import Session, col, select
 
 from engine import submit
-from engine.settings import TrainingSettings
+from engine.settings import RetentionSettings, TrainingSettings
 from engine.stages.data.import_dataset import ImportDataset
 from engine.stages.data.import_model import ImportModel
 from engine.stages.train.finetune import Finetune
@@ -60,7 +60,7 @@ def answered(page: Page, turn: int) -> None:
 def test_two_models_stream_while_a_third_trains(address: str, home: Home, page: Page) -> None:
     database = open_database(home)
     training = TrainingSettings(steps=2000, batch_size=2, checkpoints=1, precision="float32", compile="off")
-    run = submit.submit(database, home, Finetune(model=1, data=3, training=training)).runs[0]
+    run = submit.submit(database, home, Finetune(model=1, data=3, training=training, retention=RetentionSettings(suite="off"))).runs[0]
     steps = _until_training(home, run)
 
     page.goto(address + "/compare")

@@ -65,7 +65,7 @@ class Class:
     def lesson(self, **settings: Any) -> Finetune:
         """A finetune stage on these, short unless told otherwise."""
         training = QUICK | settings.pop("training", {})
-        chosen = {"model": self.model, "data": self.data, "panel_size": 0, "training": training} | settings
+        chosen = {"model": self.model, "data": self.data, "panel_size": 0, "retention": {"suite": "off"}, "training": training} | settings
         return Finetune.model_validate(chosen)
 
     def start(self, stage: Stage, kind: type[Work] = Work, run: int | None = None) -> Work:

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from engine.chat import Chat, Encoded
 from engine.devices import devices, fast_bfloat16, gpu_memory, in_words
 from engine.errors import UserError
-from engine.settings import LoraSettings, SamplingSettings, TrainingSettings
+from engine.settings import LoraSettings, RetentionSettings, SamplingSettings, TrainingSettings
 from engine.stage import Conversations, Estimate, Input, Kind, Model, Preview, PreviewRow, Prompts, Stage
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Finetune(Stage):
         None, title="Prompt panel", description="Prompts to answer at each checkpoint. Empty: the first held-out ones."
     )
     panel_size: int = Field(6, ge=0, le=64, title="Panel size", description="How many of them are answered; 0 answers none.")
+    retention: RetentionSettings = RetentionSettings()
 
     @model_validator(mode="after")
     def _only_frozen_weights_are_quantized(self) -> "Finetune":
@@ -135,6 +136,8 @@ class Finetune(Stage):
             trainer.halve()
         trainer.save_model(str(work.output("model")))
         work.describe("model", **trainer.summary)
+        if trainer.watch:
+            work.describe("model", **trainer.watch.conclusion())
 
     def _trainer(self, work: "Work", chat: Chat, rows: list[Encoded], heldout: list[Encoded]) -> "FineTuner":
         import torch
@@ -143,6 +146,7 @@ class Finetune(Stage):
         from engine.training.callback import Reporter
         from engine.training.cost import training_speed
         from engine.training.models import compute_dtype, load_model, load_quantized, lora_config, precision_in_words
+        from engine.training.retention import watch
         from engine.training.rows import total_steps
         from engine.training.trainer import FineTuner, compile_decoder, sft_config, worth_compiling
 
@@ -157,6 +161,7 @@ class Finetune(Stage):
         work.say(f"computing in {precision}")
         parameters, steps = model.num_parameters(), total_steps(training, len(rows))
         panel = Panel(work, chat, work.output_id("model"), self._panel(work, chat), PANEL_ANSWERS, dtype)
+        watched = watch(work, chat, work.input("data"), self.retention, dtype)
         trainer = FineTuner(
             model,
             sft_config(training, steps, work.folder, work.device, dtype, parameters, bool(heldout)),
@@ -164,7 +169,7 @@ class Finetune(Stage):
             heldout,
             source,
             chat.pad_id,
-            Reporter(work, training.checkpoints, panel.answer if work.leads else None, self._tracker(work)),
+            Reporter(work, training.checkpoints, panel.answer if work.leads else None, self._tracker(work), watched),
             self._summary(source, work.input("data"), precision),
             lora_config(self.lora, model) if lora else None,
         )

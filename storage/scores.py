@@ -1,0 +1,16 @@
+"""Scores as they are read: which items are known, and what they say of a model at a step.
+
+(artifact, step, suite hash, probe, item) names one measurement; one that was made again counts as it was last.
+"""
+
+from sqlmodel import Session, col, select
+
+from storage.tables import Score
+
+
+def values(session: Session, artifact: int, step: int, suite_hash: str, run: int | None = None) -> dict[str, float | None]:
+    """The value of each item of a part of a suite, measured by this run or by any; None for an answer that could not be read."""
+    query = select(Score.item_key, Score.value).where(Score.artifact == artifact, Score.suite_hash == suite_hash, Score.step == step)
+    if run is not None:
+        query = query.where(Score.run == run)
+    return dict(session.exec(query.order_by(col(Score.id))).all())

@@ -1,0 +1,159 @@
+"""What a training run forgets is measured without disturbing it, as often as it may cost, and never twice."""
+
+import json
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlmodel import Session, select
+
+from engine import suites
+from engine.contamination import contaminated
+from engine.probe import Item, Part, Probe, ask
+from engine.settings import RetentionSettings
+from engine.tradeoff import best
+from engine.training.retention import Watch, spread
+from storage.tables import Event, Score
+from tests.engine.teaching import Class, StopsEarly, conversations
+
+ON = {"suite": "watch", "probes": ["arithmetic"], "every": 2}
+
+
+@pytest.fixture
+def school(database, home, add_artifact, tmp_path):
+    return Class(database, home, add_artifact, tmp_path / "school")
+
+
+def learn(school, **settings):
+    stage = school.lesson(**settings)
+    work = school.start(stage)
+    assert school.finish(work, stage)
+    return work
+
+
+@pytest.mark.parametrize("more", [{}, {"method": "full"}, {"lora": {"dropout": 0.5}}], ids=["lora", "full", "dropout"])
+def test_watching_changes_no_loss(school, more):
+    alone, watched = learn(school, **more), learn(school, retention=ON, **more)
+    for name in ("loss", "eval_loss"):
+        assert school.curve(alone.run, name) == school.curve(watched.run, name)
+    assert set(school.curve(watched.run, "ability/arithmetic")) == {0, 2, 3, 4, 6}
+
+
+def test_every_item_is_stored_at_every_point_with_the_model_before_at_step_0(school, database):
+    work = learn(school, retention=ON)
+    with Session(database) as session:
+        rows = session.exec(select(Score).where(Score.run == work.run)).all()
+    assert {row.artifact for row in rows} == {work.output_id("model")}
+    for step in (0, 2, 3, 4, 6):
+        assert sum(row.step == step and row.probe == "arithmetic" for row in rows) == 32
+        assert sum(row.step == step and row.probe == "talk: loss" for row in rows) == 6
+    assert not work.answers(), "the panel is empty: answers to probes are not the panel's"
+
+
+def test_a_resumed_run_measures_each_point_once_and_keeps_its_points(school, database):
+    stage = school.lesson(retention=ON)
+    work = school.start(stage, StopsEarly)
+    assert not school.finish(work, stage)
+    assert school.finish(school.start(stage, run=work.run), stage)
+    with Session(database) as session:
+        rows = session.exec(select(Score.step, Score.probe, Score.item_key).where(Score.run == work.run)).all()
+    assert len(rows) == len(set(rows))
+    assert {step for step, _, _ in rows} == {0, 2, 3, 4, 6} - {4}, "it was stopping at step 4"
+
+
+def test_without_a_number_of_steps_start_middle_and_end_are_measured(school):
+    work = learn(school, retention=ON | {"every": None}, training={"steps": 8, "checkpoints": 4})
+    measured = set(school.curve(work.run, "ability/arithmetic"))
+    assert {0, 4, 8} <= measured <= {0, *range(1, 9)}
+    assert set(json.loads((work.folder / "watched.json").read_text())["seen"]) == measured
+
+
+def test_off_measures_nothing(school):
+    work = learn(school)
+    assert not school.curve(work.run, "retention_seconds")
+
+
+def test_the_best_checkpoint_is_said_and_kept(school, home, database):
+    work = learn(school, retention=ON, training={"checkpoints": 3, "keep_checkpoints": 2})
+    chosen = work._made["model"]["best_by_tradeoff"]
+    assert chosen["step"] in (2, 4, 6)
+    assert (work.folder / "checkpoints" / f"checkpoint-{chosen['step']}").exists()
+    with Session(database) as session:
+        told = [event.message for event in session.exec(select(Event).where(Event.run == work.run))]
+    assert any(line.startswith(f"Best by your trade-off: step {chosen['step']}") for line in told)
+
+
+def test_items_among_the_training_rows_are_warned_of(school, database):
+    item = suites.suite("watch", ["arithmetic"], 0)[0].items[0]
+    rows = [*conversations(8), {"messages": [*item.prompt, {"role": "assistant", "content": "no"}]}]
+    work = learn(school, retention=ON, data=school.rows("leaky", rows))
+    with Session(database) as session:
+        warned = [e.message for e in session.exec(select(Event).where(Event.run == work.run, Event.level == "warning"))]
+    assert any("1 items of the probe Arithmetic stand in the training rows" in line for line in warned)
+
+
+def part(*items):
+    return Part(Probe("p", "P", "p", "chooses", "knowledge", lambda n, seed: items), tuple(items))
+
+
+def test_contamination_is_word_for_word_and_short_questions_must_stand_alone():
+    short, long = Item("short", ask("What is gold?")), Item("long", ask("Which metal is liquid at room temperature on Earth?"))
+    text = Item("text", [], text="The river rose in the night and took the bridge with it")
+    suite = [part(short, long, text)]
+    assert contaminated(suite, [{"text": "I wonder what is gold? and more"}]) == {}
+    assert contaminated(suite, [{"prompt": ask("what is GOLD")}]) == {"P": 1}
+    assert contaminated(suite, [{"text": "Quiz: which metal is liquid at room temperature on earth, do you know"}]) == {"P": 1}
+    assert contaminated(suite, [{"text": "which metal is liquid at room temperature on Mars?"}]) == {}
+    assert contaminated(suite, [{"text": text.text}, {"text": text.text}, {"messages": long.prompt}]) == {"P": 2}
+    assert contaminated(suite, []) == {}
+
+
+@given(st.integers(1, 400), st.integers(1, 12), st.integers(-3, 60))
+def test_points_are_steps_of_the_run_and_no_more_than_the_time_allows(total, checkpoints, count):
+    from engine.training.callback import checkpoint_steps
+
+    steps = checkpoint_steps(total, checkpoints)
+    points = spread(steps, total, count)
+    assert all(1 <= step <= total for step in points)
+    assert len(points) <= max(count, 0)
+    if count > 0:
+        assert total in points
+    assert points <= steps or steps <= points
+
+
+def items(right, n=32):
+    return {str(key): float(key < right) for key in range(n)}
+
+
+def test_the_best_learned_most_without_a_loss():
+    start = {"json": items(30), "facts": items(20)}
+    points = {10: {"json": items(30), "facts": items(20)}, 20: {"json": items(30), "facts": items(19)}, 30: {"json": items(5), "facts": items(20)}}
+    found = best(start, points, {10: 0.4, 20: 0.7, 30: 0.99}, 0.05)
+    assert (found.step, found.lossless) == (20, True)
+    assert found.fall == pytest.approx(1 / 32)
+
+
+def test_where_none_is_without_loss_it_lost_least_and_says_so():
+    start = {"json": items(30)}
+    found = best(start, {10: {"json": items(20)}, 20: {"json": items(3)}}, {10: 0.4, 20: 0.9}, 0.05)
+    assert (found.step, found.lossless, found.ability) == (10, False, "json")
+
+
+def test_an_ability_that_rose_does_not_stand_in_the_way_and_no_task_is_no_best():
+    start = {"json": items(3)}
+    assert best(start, {10: {"json": items(30)}}, {10: 0.4}, 0.05).lossless
+    assert best(start, {10: {"json": items(30)}}, {}, 0.05) is None
+
+
+def test_auto_points_cost_less_than_a_tenth(school, monkeypatch):
+    """With a pass of 1 second and steps of 0.5 seconds, 100 steps allow 5 passes: the start and four more."""
+    stage = school.lesson(retention=ON)
+    work = school.start(stage)
+    watch = Watch(work, None, 1, [], [], RetentionSettings(probes=["arithmetic"]), torch.float32)
+    monkeypatch.setattr(watch, "look", lambda model, step: watch.seen.add(step))
+    watch.begin(None, 0, 100, {25, 50, 75, 100})
+    watch.cost = 1.0
+    for step in range(1, 101):
+        watch.after_step(None, step, 9.0 if step == 1 else 0.5)
+    assert watch.seen == {0, 25, 50, 75, 100}
