@@ -6,11 +6,7 @@ With --json the last line printed is one JSON object. Exit status: 0 succeeded (
 import json
 import signal
 import sys
-import time
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -20,16 +16,18 @@ from sqlmodel import Session, col, select
 from engine import catalogue, dispatcher, library, submit
 from engine.administration import administration
 from engine.errors import UserError
+from engine.following import follow, report_of
+from engine.measuring_command import measuring
 from engine.options import HomeOption, JsonOption, home_at, open_home
 from engine.processes import identity
 from engine.stage import Stage
 from storage import curves, queries
 from storage.database import NewerDatabase
-from storage.files import Home
-from storage.tables import CANCELLED, FAILED, FINAL, SKIPPED, SUCCEEDED, Artifact, Run, Score
+from storage.tables import FINAL, SUCCEEDED, Artifact, Run, Score
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(administration)
+app.add_typer(measuring)
 
 
 def main() -> None:
@@ -86,7 +84,7 @@ def run(
     place, database = open_home(home)
     ready = submit.parse(database, form, _settings(settings))
     submitted = submit.submit(database, place, ready)
-    status = _follow(database, place, submitted.runs, quiet=as_json)
+    status = follow(database, place, submitted.runs, quiet=as_json)
     with Session(database) as session:
         rows = [session.get_one(Run, id) for id in submitted.runs]
         made = {name: id for name, id in submitted.outputs.items() if session.get_one(Artifact, id).ready_at}
@@ -95,7 +93,7 @@ def run(
             result: dict[str, Any] = {"run": rows[0].id, "status": status, "outputs": made, "error": rows[0].error}
         else:
             told = [{"run": row.id, "stage": row.stage, "status": row.status, "error": row.error} for row in rows]
-            report = _report(place, session, made.get("report"))
+            report = report_of(place, session, made.get("report"))
             result = {"plan": submitted.plan, "status": status, "runs": told, "report": report}
     if as_json:
         typer.echo(json.dumps(result))
@@ -200,7 +198,6 @@ def dispatch(
         with Session(database) as session:
             return not set(queries.count_by_status(session)) - set(FINAL)
 
-    import signal
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     dispatcher.Dispatcher(database, place, keep_spare=spare).run(until=lonely)
@@ -218,7 +215,7 @@ def resume(run: int, home: HomeOption = None) -> None:
     """Queue a failed or cancelled run again, from its last whole checkpoint, and follow it."""
     place, database = open_home(home)
     dispatcher.resume(database, run)
-    raise typer.Exit(0 if _follow(database, place, [run], quiet=False) == SUCCEEDED else 1)
+    raise typer.Exit(0 if follow(database, place, [run], quiet=False) == SUCCEEDED else 1)
 
 
 @app.command()
@@ -266,65 +263,6 @@ def _settings(path: Path | None) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise UserError("settings are one JSON object, and {path} holds a {given}", path=path, given=type(given).__name__)
     return given
-
-
-def _follow(database: Any, home: Home, runs: list[int], quiet: bool) -> str:
-    """Wait for runs, dispatching here if nobody else does. Ctrl-C asks them to stop. Returns the status of the whole."""
-    draw = _progress_line(database, runs) if not quiet and sys.stdout.isatty() else lambda: None
-    pressed = False
-
-    def press(_signal: int, _frame: FrameType | None) -> None:
-        nonlocal pressed  # noted, not raised: an exception out of nowhere can be swallowed by whatever runs just then
-        pressed = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def ended() -> bool:
-        nonlocal pressed
-        draw()
-        if pressed:
-            pressed = False
-            typer.echo("\nsaving and stopping (Ctrl-C again leaves it to go on in the background)", err=True)
-            for run in runs:
-                with suppress(UserError):  # it has ended by now
-                    dispatcher.stop(database, run)
-        return all(status in FINAL for status in _statuses(database, runs))
-
-    before = signal.signal(signal.SIGINT, press)
-    try:
-        while not ended():
-            try:
-                dispatcher.Dispatcher(database, home, keep_spare=False).run(until=ended)
-            except UserError:  # somebody else dispatches this home
-                time.sleep(0.2)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    statuses = _statuses(database, runs)
-    return next((s for s in (FAILED, CANCELLED, SKIPPED) if s in statuses), SUCCEEDED)
-
-
-def _progress_line(database: Any, runs: list[int]) -> Callable[[], None]:
-    def draw() -> None:
-        with Session(database) as session:
-            rows = [session.get_one(Run, run) for run in runs]
-        now = next((row for row in rows if row.status not in FINAL), rows[-1])
-        done = sum(row.status in FINAL for row in rows)
-        bar = "▓" * (20 * now.step // max(1, now.total))
-        typer.echo(f"\r{done}/{len(rows)} runs · {now.stage} {now.status} {bar:░<20} {now.step}/{now.total}   ", nl=False, err=True)
-
-    return draw
-
-
-def _statuses(database: Any, runs: list[int]) -> list[str]:
-    with Session(database) as session:
-        return [session.get_one(Run, run).status for run in runs]
-
-
-def _report(home: Home, session: Session, report: int | None) -> dict[str, Any] | None:
-    if report is None:
-        return None
-    folder = home.root / session.get_one(Artifact, report).folder
-    told = json.loads((folder / "report.json").read_text())
-    return {"artifact": report, "html": str(folder / "report.html"), **{k: told[k] for k in ("sentence", "verdicts") if k in told}}
 
 
 def _names(session: Session) -> list[str]:

@@ -44,6 +44,7 @@ Dataset = Annotated[int, _artifact(Kind.DATASET)]
 Conversations = Annotated[int, _artifact(Kind.DATASET, "messages")]
 Prompts = Annotated[int, _artifact(Kind.DATASET, "prompts", "messages")]
 Responses = Annotated[int, _artifact(Kind.RESPONSES)]
+Scores = Annotated[int, _artifact(Kind.SCORES)]
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,10 @@ def as_input(home: Home, artifact: Artifact) -> Input:
     return Input(artifact.id or 0, Kind(artifact.kind), artifact.name, home.root / artifact.folder, dict(artifact.summary), ready)
 
 
+def _answer(row: Response) -> Answer:
+    return Answer(**{name: getattr(row, name) for name in Answer.__dataclass_fields__})
+
+
 class Work:
     """One run's view of the world. Of processes that share a run only one `leads`, and only what it says is kept."""
 
@@ -161,7 +165,7 @@ class Work:
         """The answers this run stored so far, before a stop or a kill too; not those to probes."""
         with Session(self._database) as session:
             rows = session.exec(select(Response).where(Response.run == self.run, not_to_probes(self.run)).order_by(col(Response.id)))
-            return [Answer(**{name: getattr(row, name) for name in Answer.__dataclass_fields__}) for row in rows]
+            return [_answer(row) for row in rows]
 
     def scores(self, rows: Iterable[ItemScore]) -> None:
         """Store scores, item by item."""
@@ -182,6 +186,12 @@ class Work:
         """What is stored of a part of a suite on a model at a step, item by item; with `own`, what this run measured."""
         with Session(self._database) as session:
             return scores.values(session, artifact, step, suite_hash, self.run if own else None)
+
+    def judged(self, artifact: int, step: int, suite_hash: str) -> dict[str, tuple[float | None, Answer | None]]:
+        """The same with the answers that were judged."""
+        with Session(self._database) as session:
+            found = scores.judged(session, artifact, step, suite_hash)
+            return {key: (value, _answer(row) if row else None) for key, (value, row) in found.items()}
 
     @contextmanager
     def finishing(self) -> Iterator[None]:

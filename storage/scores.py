@@ -5,7 +5,7 @@
 
 from sqlmodel import Session, col, select
 
-from storage.tables import Score
+from storage.tables import Response, Score
 
 
 def values(session: Session, artifact: int, step: int, suite_hash: str, run: int | None = None) -> dict[str, float | None]:
@@ -14,3 +14,10 @@ def values(session: Session, artifact: int, step: int, suite_hash: str, run: int
     if run is not None:
         query = query.where(Score.run == run)
     return dict(session.exec(query.order_by(col(Score.id))).all())
+
+
+def judged(session: Session, artifact: int, step: int, suite_hash: str) -> dict[str, tuple[float | None, Response | None]]:
+    """The value of each item of a part of a suite with the answer it judges, where there is one."""
+    query = select(Score.item_key, Score.value, Response).join(Response, col(Response.id) == col(Score.response), isouter=True)
+    query = query.where(Score.artifact == artifact, Score.suite_hash == suite_hash, Score.step == step)
+    return {key: (value, response) for key, value, response in session.exec(query.order_by(col(Score.id)))}

@@ -128,7 +128,11 @@ def items(right, n=32):
 
 def test_the_best_learned_most_without_a_loss():
     start = {"json": items(30), "facts": items(20)}
-    points = {10: {"json": items(30), "facts": items(20)}, 20: {"json": items(30), "facts": items(19)}, 30: {"json": items(5), "facts": items(20)}}
+    points = {
+        10: {"json": items(30), "facts": items(20)},
+        20: {"json": items(30), "facts": items(19)},
+        30: {"json": items(5), "facts": items(20)},
+    }
     found = best(start, points, {10: 0.4, 20: 0.7, 30: 0.99}, 0.05)
     assert (found.step, found.lossless) == (20, True)
     assert found.fall == pytest.approx(1 / 32)

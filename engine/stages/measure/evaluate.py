@@ -154,7 +154,8 @@ def steps_of(model: Input) -> int:
 def _summary(part: Part, found: Mapping[str, float | None]) -> dict[str, Any]:
     read = [value for value in found.values() if value is not None]
     mean = sum(value == 1 if part.probe.rate else value for value in read) / len(found) if found else None
-    return {"suite_hash": part.hash, "n": len(found), "value": mean, "unreadable": len(found) - len(read)}
+    told = {"title": part.probe.title, "rate": part.probe.rate, "floor": part.probe.floor, "suite_hash": part.hash}
+    return told | {"n": len(found), "value": mean, "unreadable": len(found) - len(read)}
 
 
 def _is_endpoint(model: Input) -> bool:

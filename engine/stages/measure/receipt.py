@@ -1,0 +1,162 @@
+"""The receipt: what a model learned, lost and kept against the one it came from, from their scores item by item.
+
+Any two models that were measured with the same items can be compared, whoever trained them. An ability is judged by
+`engine.statistics.verdicts` and by nothing else; losses in nats are described with their interval. Where the two were
+measured with different items nothing is said but that, and how to measure again.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from engine.chat import count_tokens
+from engine.errors import UserError
+from engine.stage import AnsweringModel, Input, Kind, Scores, Stage
+from engine.stages.measure import _report
+
+if TYPE_CHECKING:
+    from engine.work import Answer, Work
+
+Parts = dict[str, dict[str, Any]]  # what a scores artifact says of each probe: its title, the hash of its items ...
+Judged = dict[str, tuple[float | None, "Answer | None"]]
+
+
+class Receipt(Stage):
+    """Say what a model learned, lost and kept against its base, with every item and both answers."""
+
+    outputs = {"report": Kind.REPORT}
+    heavy = False
+
+    base: AnsweringModel = Field(title="Base", description="The model before.")
+    tuned: AnsweringModel = Field(title="Tuned", description="The model after.")
+    scores: list[Scores] = Field(title="Scores", description="Where both were measured, together or apart.", min_length=1)
+    margin: float = Field(
+        0.05, gt=0, le=0.5, title="Margin", description="Kept means: the net loss is smaller than this share, with 95 % confidence."
+    )
+
+    def result_name(self, inputs: Mapping[int, Input]) -> str:
+        """Of what it is a receipt."""
+        return f"Receipt of {inputs[self.tuned].name}"
+
+    def check(self, inputs: Mapping[int, Input]) -> None:
+        """Both models must have been measured."""
+        given = [inputs[id] for id in self.scores]
+        for model in (self.base, self.tuned) if all(one.ready for one in given) else ():
+            if not any(str(model) in one.summary.get("measured", {}) for one in given):
+                message = "{scores} do not hold scores of {model}: evaluate it with the same suite first"
+                raise UserError(message, field="scores", scores=", ".join(one.name for one in given), model=inputs[model].name)
+
+    def run(self, work: "Work") -> None:
+        """Pair the items, judge, write report.json and report.html."""
+        from engine.stages.measure.evaluate import steps_of
+        from engine.statistics import verdicts
+        from engine.tradeoff import paired
+
+        models = [work.input("base"), work.input("tuned")]
+        parts = [_parts(work.inputs("scores"), model.id) for model in models]
+        shared = {name: row for name, row in parts[0].items() if row["suite_hash"] == parts[1].get(name, {}).get("suite_hash")}
+        if not shared:
+            message = "{base} and {tuned} share no probe with the same items: evaluate both with one suite"
+            raise UserError(message, field="scores", base=models[0].name, tuned=models[1].name)
+        sides = {
+            name: [work.judged(model.id, steps_of(model), row["suite_hash"]) for model in models] for name, row in shared.items()
+        }  # fmt: skip
+        rates = {row["title"]: sides[name] for name, row in shared.items() if row["rate"]}
+        losses = {row["title"]: sides[name] for name, row in shared.items() if not row["rate"]}
+        pairs = {title: paired(_values(before), _values(after)) for title, (before, after) in rates.items()}
+        told = verdicts({title: items for title, items in pairs.items() if items}, self.margin)
+        report = {
+            "sentence": _report.sentence(told, self.margin),
+            "verdicts": [_report.verdict_row(verdict) for verdict in told],
+            "models": [{"id": model.id, "name": model.name} for model in models],
+            "facts": [*_losses(losses), *_unreadable(rates)],
+            "answers": [row for title, (before, after) in rates.items() for row in _rows(title, models, before, after)],
+            "notes": [*self._notes(shared, sides), *_apart(parts), *sorted({m.summary["note"] for m in models if m.summary.get("note")})],
+        }
+        folder = work.output("report")
+        (folder / "report.json").write_text(json.dumps(report, ensure_ascii=False, indent=1))
+        (folder / "report.html").write_text(_report.page(report))
+        work.describe("report", sentence=report["sentence"], models=[model.id for model in models], verdicts=_words(report["verdicts"]))
+        work.say(report["sentence"])
+
+    def _notes(self, shared: Parts, sides: Mapping[str, list[Judged]]) -> list[str]:
+        told = [
+            f"Kept means a net loss below {self.margin:.0%} with 95 % confidence; forgot and learned: exact McNemar, Holm, p < 0.05.",
+            "A verdict about these two models, not about the method that made one from the other.",
+        ]
+        for name, row in shared.items():
+            if row["floor"] is not None and _at_floor(sides[name][0], row["floor"]):
+                told.append(f"{row['title']} cannot show forgetting here: the base is at the floor of {row['floor']:.0%}.")
+        suites = ", ".join(f"{name} {row['suite_hash']}" for name, row in shared.items())
+        return [*told, f"Items and judges: {suites}."]
+
+
+def _parts(scores: list[Input], model: int) -> Parts:
+    """What a model was measured with, probe by probe; the last scores win."""
+    measured = [one.summary.get("measured", {}).get(str(model), {}) for one in scores]
+    return {name: row for rows in measured for name, row in rows.items() if row["n"]}
+
+
+def _apart(parts: list[Parts]) -> list[str]:
+    """Which probes are left out because the two models were not measured alike."""
+    told = []
+    for name, row in {**parts[1], **parts[0]}.items():
+        if parts[0].get(name, {}).get("suite_hash") != parts[1].get(name, {}).get("suite_hash"):
+            how = "with different items" if name in parts[0] and name in parts[1] else "on one of the two models only"
+            told.append(f"{row['title']} was measured {how}, and is left out: evaluate both models in one run to compare it.")
+    return told
+
+
+def _values(items: Judged) -> dict[str, float | None]:
+    return {key: value for key, (value, _) in items.items()}
+
+
+def _at_floor(before: Judged, floor: float) -> bool:
+    from engine.statistics import wilson
+
+    return wilson(sum(value == 1 for value, _ in before.values()), len(before))[0] <= floor
+
+
+def _losses(sides: Mapping[str, list[Judged]]) -> list[list[str]]:
+    """Losses of both models in nats per token, and their difference with its interval."""
+    from engine.statistics import bootstrap_difference, bootstrap_mean
+
+    rows = []
+    for title, (before, after) in sides.items():
+        keys = [key for key in before if key in after and before[key][0] is not None and after[key][0] is not None]
+        if keys:
+            left, right = [[side[key][0] or 0.0 for key in keys] for side in (before, after)]
+            change, low, high = bootstrap_difference(left, right)
+            told = f"{bootstrap_mean(right)[0]:.3f} nats ({change:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}, n = {len(keys)})"
+            rows.append([title if title.endswith("loss") else f"{title}: loss per token", f"{bootstrap_mean(left)[0]:.3f} nats", told])
+    return rows
+
+
+def _unreadable(sides: Mapping[str, list[Judged]]) -> list[list[str]]:
+    counted = {title: [sum(value is None for value, _ in side.values()) for side in both] for title, both in sides.items()}
+    return [[f"{title}: answers that cannot be read", *map(str, both)] for title, both in counted.items() if any(both)]
+
+
+def _words(verdicts: list[dict[str, Any]]) -> dict[str, str]:
+    return {verdict["ability"]: verdict["verdict"] for verdict in verdicts}
+
+
+def _rows(title: str, models: list[Input], before: Judged, after: Judged) -> list[dict[str, Any]]:
+    """Each item with both answers, those that changed first."""
+    rows = []
+    for key in sorted((key for key in before if key in after), key=lambda key: before[key][0] == after[key][0]):
+        sides = [
+            {
+                "model": model.id,
+                "answer": said.answer if said else "",
+                "finish_reason": said.finish_reason if said else "",
+                "tokens": count_tokens(said.token_ids, said.extra) if said else None,
+                "correct": value == 1,
+            }
+            for model, (value, said) in zip(models, (before[key], after[key]), strict=True)
+        ]
+        prompt = next((said.prompt for _, said in (before[key], after[key]) if said), [])
+        rows.append({"prompt_key": f"{title}/{key}", "prompt": prompt, "tags": [title], "reference": None, "answers": sides})
+    return rows
