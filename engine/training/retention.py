@@ -22,6 +22,7 @@ from engine.suites import QUICK, of_rows, suite
 from engine.tradeoff import Best, best
 from engine.training.answers import undisturbed
 from engine.training.measuring import Measured, measure, measurements
+from engine.training.predictors import Predictors
 from engine.training.rows import read_rows
 from engine.work import Work
 
@@ -34,9 +35,18 @@ class Watch:
     """Measures `suite` on the model that a run trains; `task` are the parts that say how well it learns its own task."""
 
     def __init__(
-        self, work: Work, chat: Chat, artifact: int, suite: Suite, task: Sequence[Part], settings: RetentionSettings, dtype: torch.dtype
+        self,
+        work: Work,
+        chat: Chat,
+        artifact: int,
+        suite: Suite,
+        task: Sequence[Part],
+        settings: RetentionSettings,
+        dtype: torch.dtype,
+        predictors: Predictors | None = None,
     ) -> None:
         self.work, self.chat, self.artifact, self.settings, self.dtype = work, chat, artifact, settings, dtype
+        self.predictors = predictors
         self.suite, self.task = [*task, *suite], list(task)
         self.cost = self.spent = 0.0  # seconds of one pass, and of all training steps but the first
         self.steps = 0
@@ -51,6 +61,8 @@ class Watch:
             began = time.perf_counter()
             self.look(model, 0)
             self.cost = time.perf_counter() - began
+            if self.predictors:
+                self.work.metrics(0, **self.predictors.begin(model))
         if not self.points and self.settings.every:
             self._choose(set(range(self.settings.every, total, self.settings.every)))
 
@@ -63,6 +75,8 @@ class Watch:
             self._choose(spread(self.checkpoints, self.total, affordable))
         if step in self.points:
             self.look(model, step)
+        if step == self.total and self.predictors and not self.work.stopping:
+            self.work.metrics(step, **self.predictors.end(model))
 
     def look(self, model: Any, step: int) -> None:
         """Measure what is not measured at this step, and store it."""
@@ -120,7 +134,9 @@ class Watch:
         self.file.write_text(json.dumps({"points": sorted(self.points), "seen": sorted(self.seen)}))
 
 
-def watch(work: Work, chat: Chat, data: Input, settings: RetentionSettings, dtype: torch.dtype) -> Watch | None:
+def watch(
+    work: Work, chat: Chat, data: Input, settings: RetentionSettings, dtype: torch.dtype, predictors: Predictors | None = None
+) -> Watch | None:
     """What the settings ask for, with the held-out rows of the data as the task; None where nothing is watched or said."""
     if settings.suite == "off" or not work.leads:
         return None
@@ -129,7 +145,7 @@ def watch(work: Work, chat: Chat, data: Input, settings: RetentionSettings, dtyp
     task = of_rows(data.name, rows, settings.scorer, "watch") if rows else []
     for title, count in contaminated(chosen, read_rows(data.folder, "train")).items():
         work.warn(f"{count} items of the probe {title} stand in the training rows: what it says of this model is no proof")
-    return Watch(work, chat, work.output_id("model"), chosen, task, settings, dtype)
+    return Watch(work, chat, work.output_id("model"), chosen, task, settings, dtype, predictors)
 
 
 def spread(checkpoints: set[int], total: int, count: int) -> set[int]:

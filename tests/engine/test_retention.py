@@ -1,6 +1,7 @@
 """What a training run forgets is measured without disturbing it, as often as it may cost, and never twice."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -9,10 +10,13 @@ from hypothesis import strategies as st
 from sqlmodel import Session, select
 
 from engine import suites
+from engine.chat import Chat
 from engine.contamination import contaminated
 from engine.probe import Item, Part, Probe, ask
 from engine.settings import RetentionSettings
+from engine.stage import Input, Kind
 from engine.tradeoff import best
+from engine.training.models import load_model
 from engine.training.retention import Watch, spread
 from storage.tables import Event, Score
 from tests.engine.teaching import Class, StopsEarly, conversations
@@ -161,3 +165,28 @@ def test_auto_points_cost_less_than_a_tenth(school, monkeypatch):
     for step in range(1, 101):
         watch.after_step(None, step, 9.0 if step == 1 else 0.5)
     assert watch.seen == {0, 25, 50, 75, 100}
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_what_is_said_to_predict_forgetting_is_measured(school, method):
+    work = learn(school, retention=ON, method=method, training={"learning_rate": 1e-3})
+    told = {name: school.curve(work.run, name) for name in ("kl_base_tuned", "target_perplexity", "update_norm")}
+    assert list(told["target_perplexity"]) == [0]
+    assert list(told["kl_base_tuned"]) == list(told["update_norm"]) == [6]
+    assert told["kl_base_tuned"][6] > 0
+    assert told["target_perplexity"][0] == pytest.approx(math.exp(_loss_before(school)), rel=0.05)
+    louder = learn(school, retention=ON, method=method, training={"learning_rate": 1e-2})
+    for name in ("kl_base_tuned", "update_norm"):
+        assert school.curve(louder.run, name)[6] > told[name][6], f"{name} grows with the learning rate"
+
+
+def _loss_before(school):
+    model = load_model(Input(1, Kind.MODEL, "m", school.folder / "tiny", {"format": "full"}), None, torch.float32, "cpu")
+    chat, total, tokens = Chat.open(school.folder / "tiny"), 0.0, 0
+    for row in conversations(18):
+        encoded = chat.encode(row["messages"])
+        labels = torch.tensor([encoded.labels])
+        count = int((labels[:, 1:] != -100).sum())
+        with torch.no_grad():
+            total, tokens = total + model(input_ids=torch.tensor([encoded.ids]), labels=labels).loss.item() * count, tokens + count
+    return total / tokens

@@ -146,6 +146,7 @@ class Finetune(Stage):
         from engine.training.callback import Reporter
         from engine.training.cost import training_speed
         from engine.training.models import compute_dtype, load_model, load_quantized, lora_config, precision_in_words
+        from engine.training.predictors import Predictors
         from engine.training.retention import watch
         from engine.training.rows import total_steps
         from engine.training.trainer import FineTuner, compile_decoder, sft_config, worth_compiling
@@ -161,7 +162,9 @@ class Finetune(Stage):
         work.say(f"computing in {precision}")
         parameters, steps = model.num_parameters(), total_steps(training, len(rows))
         panel = Panel(work, chat, work.output_id("model"), self._panel(work, chat), PANEL_ANSWERS, dtype)
-        watched = watch(work, chat, work.input("data"), self.retention, dtype)
+        whole = source.folder if source.summary.get("format") == "full" else None
+        predictors = Predictors(work.folder, rows, heldout, whole, dtype)
+        watched = watch(work, chat, work.input("data"), self.retention, dtype, predictors)
         trainer = FineTuner(
             model,
             sft_config(training, steps, work.folder, work.device, dtype, parameters, bool(heldout)),
