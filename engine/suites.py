@@ -8,6 +8,7 @@ from engine.errors import UserError
 from engine.probe import Part, Probe, Suite
 
 SIZES = {"watch": 32, "full": 200}
+TOKENS_AN_ITEM = {"chooses": 80, "loss": 100, "answers": 300}  # what measuring one takes, in tokens of training speed
 QUICK = (  # what is watched while a model trains: mostly log-probabilities, which one pass over a batch gives
     "capitals", "elements", "arithmetic", "common_sense", "language", "maths", "physics", "chemistry",
     "json_answers", "refusal", "stopping", "fluency", "response_ranking",
@@ -35,3 +36,8 @@ def of_rows(name: str, rows: Sequence[dict[str, Any]], scorer: str, size: Litera
     if scorer and scorer not in scorers():
         raise UserError("there is no scorer named {name}; {hint}", field="scorer", name=repr(scorer), hint=did_you_mean(scorer, scorers()))
     return parts(_from_dataset.probes(name, rows, scorer), SIZES[size], 0)
+
+
+def cost(suite: Suite) -> float:
+    """What measuring a suite on one model takes, in tokens of its training speed: rough."""
+    return sum(TOKENS_AN_ITEM[part.probe.how] * len(part.items) for part in suite)

@@ -49,7 +49,8 @@ class Watch:
         self.predictors = predictors
         self.suite, self.task = [*task, *suite], list(task)
         self.cost = self.spent = 0.0  # seconds of one pass, and of all training steps but the first
-        self.steps = 0
+        self.steps = self.total = 0
+        self.checkpoints: set[int] = set()
         self.file = work.folder / "watched.json"
         told = json.loads(self.file.read_text()) if self.file.exists() else {"points": [], "seen": []}
         self.points, self.seen = set[int](told["points"]), set[int](told["seen"])
@@ -96,6 +97,12 @@ class Watch:
             self.work.metrics(step, **rates(found), retention_seconds=time.perf_counter() - began)
             self.seen.add(step)
             self._note()
+
+    def task_score(self, model: Any) -> float:
+        """How well the model does its task before its first step: the share of held-out answers that are right."""
+        if not self.seen:
+            self.look(model, 0)
+        return self._score(0)
 
     def best(self) -> Best | None:
         """The best by the trade-off of the checkpoints looked at so far; None where nothing says how well the task is learned."""

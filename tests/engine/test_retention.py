@@ -21,6 +21,7 @@ from engine.training.retention import Watch, spread
 from storage.tables import Event, Score
 from tests.engine.teaching import Class, StopsEarly, conversations
 
+ANY = "(?s).*"  # a regular expression that every answer fits
 ON = {"suite": "watch", "probes": ["arithmetic"], "every": 2}
 
 
@@ -190,3 +191,20 @@ def _loss_before(school):
         with torch.no_grad():
             total, tokens = total + model(input_ids=torch.tensor([encoded.ids]), labels=labels).loss.item() * count, tokens + count
     return total / tokens
+
+
+def test_what_is_known_already_is_not_taught(school):
+    heldout = [{"messages": [*ask("say 1"), {"role": "assistant", "content": "yes"}], "accept": [ANY]}]
+    known = school.rows("known", conversations(6), heldout)
+    settings = {"data": known, "retention": ON | {"scorer": "regex"}}
+    work = learn(school, enough=0.7, **settings)
+    assert not school.curve(work.run, "loss")
+    assert work._made["model"]["steps"] == 0
+    assert (work.output("model") / "adapter_model.safetensors").exists()
+    work = learn(school, enough=0.7, **settings | {"retention": ON | {"scorer": "exact_match"}})
+    assert len(school.curve(work.run, "loss")) == 6
+
+
+def test_enough_without_a_scorer_is_refused(school):
+    with pytest.raises(ValueError, match=r"retention\.scorer"):
+        school.lesson(enough=0.7)

@@ -19,8 +19,6 @@ from engine.stage import AnsweringModel, Dataset, Estimate, Input, Kind, Stage
 if TYPE_CHECKING:
     from engine.work import Work
 
-TOKENS_AN_ITEM = {"chooses": 80, "loss": 100, "answers": 300}  # what one takes, in tokens of training speed
-
 
 class Evaluate(Stage):
     """Measure abilities: put a suite of probes to one or more models, and keep every item's score and answer."""
@@ -58,15 +56,16 @@ class Evaluate(Stage):
 
     def estimate(self, inputs: Mapping[int, Input], tokens_per_second: float | None) -> Estimate | None:
         """Items, and a rough time."""
+        from engine.suites import cost
         from engine.training.cost import training_speed
 
-        items = {how: sum(len(part.items) for part in self.parts(inputs) if part.probe.how == how) for how in TOKENS_AN_ITEM}
-        tokens = sum(TOKENS_AN_ITEM[how] * count for how, count in items.items())
+        suite = self.parts(inputs)
         here = [inputs[id].summary.get("parameters", 0) for id in self.models if not _is_endpoint(inputs[id])]
-        seconds = sum(tokens / training_speed(parameters) for parameters in here)
-        notes = [f"Items: {sum(items.values()):,} for each of {len(self.models)} models"]
+        seconds = sum(cost(suite) / training_speed(parameters) for parameters in here)
+        notes = [f"Items: {sum(len(part.items) for part in suite):,} for each of {len(self.models)} models"]
         if asked := len(self.models) - len(here):
-            notes.append(f"Questions to endpoints: {items['answers'] * asked:,}, at their speed and their price")
+            questions = sum(len(part.items) for part in suite if part.probe.how == "answers") * asked
+            notes.append(f"Questions to endpoints: {questions:,}, at their speed and their price")
         return Estimate(seconds, notes=tuple(notes))
 
     def run(self, work: "Work") -> None:

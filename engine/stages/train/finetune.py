@@ -46,12 +46,21 @@ class Finetune(Stage):
         None, title="Prompt panel", description="Prompts to answer at each checkpoint. Empty: the first held-out ones."
     )
     panel_size: int = Field(6, ge=0, le=64, title="Panel size", description="How many of them are answered; 0 answers none.")
+    enough: float | None = Field(
+        None, gt=0, le=1, title="Enough", description="Nothing is taught where held-out answers are right this often already."
+    )
     retention: RetentionSettings = RetentionSettings()
 
     @model_validator(mode="after")
     def _only_frozen_weights_are_quantized(self) -> "Finetune":
         if self.method == "full" and self.lora.quantize != "none":
             raise ValueError("lora.quantize is 4bit but method is full, which trains every weight: set method to lora, or quantize to none")
+        return self
+
+    @model_validator(mode="after")
+    def _enough_needs_a_scorer(self) -> "Finetune":
+        if self.enough is not None and (self.retention.suite == "off" or not self.retention.scorer):
+            raise ValueError("enough is given, and nothing says what is right: set retention.suite to watch, and retention.scorer")
         return self
 
     @classmethod
@@ -90,6 +99,7 @@ class Finetune(Stage):
         mean = counted.tokens / max(counted.rows, 1)
         heldout = data.summary.get("heldout", 0) * mean / 3  # forward only
         looks = (training.checkpoints + 1) * (heldout + self.panel_size * PANEL_ANSWERS.max_new_tokens)
+        looks += self._watching()
         seconds = (steps * training.batch_size * training.accumulation * mean + looks) / (tokens_per_second or training_speed(parameters))
         notes = [_in_words(counted, self._length(model)), f"Steps: {steps:,}", self._precision_in_words()]
         if not tokens_per_second:
@@ -130,12 +140,15 @@ class Finetune(Stage):
         _refuse_nothing(counted, length)
         (work.warn if counted.cut or counted.dropped else work.say)(_in_words(counted, length))
         trainer = self._trainer(work, chat, rows, heldout)
-        with work.finishing():
-            trainer.train_from(newest_checkpoint(work.folder / "checkpoints", clean=work.leads))
+        if trainer.watch and self.enough is not None and trainer.watch.task_score(trainer.model) >= self.enough:
+            work.say(f"nothing is taught: held-out answers are right {trainer.watch.task_score(trainer.model):.0%} of the time already")
+        else:
+            with work.finishing():
+                trainer.train_from(newest_checkpoint(work.folder / "checkpoints", clean=work.leads))
         if self.method == "full" and self.training.precision == "bfloat16":
             trainer.halve()
         trainer.save_model(str(work.output("model")))
-        work.describe("model", **trainer.summary)
+        work.describe("model", **trainer.summary, steps=trainer.state.global_step)
         if trainer.watch:
             work.describe("model", **trainer.watch.conclusion())
 
@@ -191,6 +204,12 @@ class Finetune(Stage):
         weight = TRAINED_WHOLE if self.method == "full" else QUARTER if self.lora.quantize == "4bit" else ROUNDED if rounded else WHOLE
         each = training_memory(shape, parameters, weight, training.batch_size // training.processes * longest)
         return each if on_gpu else each * training.processes
+
+    def _watching(self) -> float:
+        """What watching takes at least, at the start, the middle and the end, in tokens of training speed."""
+        from engine.suites import QUICK, cost, suite
+
+        return 3 * cost(suite("watch", self.retention.probes or QUICK, 0)) if self.retention.suite == "watch" else 0.0
 
     def _precision_in_words(self) -> str:
         device, chosen = devices()[0], self.training.precision
