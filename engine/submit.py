@@ -179,6 +179,9 @@ def _check_fits(reference: Reference, given: Input) -> None:
         if layout == "endpoint" and layout not in reference.formats:
             message = "{name} is an endpoint: it can answer, but its weights are not here; choose a model with weights"
             raise UserError(message, field=reference.field, name=given.name)
+        if layout == "outside":
+            message = "{name} was trained by a script of its own, and its weights are not here: import the model it saved"
+            raise UserError(message, field=reference.field, name=given.name)
     elif given.ready and reference.formats and layout not in reference.formats:
         message = (
             "{name} holds {layout} rows (columns {columns}), and this reads {wanted}: choose another dataset, or import it with a mapping"
