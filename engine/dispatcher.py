@@ -25,6 +25,7 @@ from engine import library
 from engine.catalogue import stages
 from engine.devices import devices, seen_by
 from engine.errors import UserError
+from engine.outside import STAGE as OUTSIDE
 from engine.processes import alive, child_environment, identity
 from engine.slots import Slots, shared_by
 from engine.worker import NOT_MINE
@@ -118,6 +119,8 @@ class Dispatcher:
         mine = child.process if child and child.process.pid == run.pid else None
         if mine.poll() is not None if mine else not alive(run.pid, run.pid_started):
             self._settle(run, mine.returncode if mine else None)
+        elif run.stage == OUTSIDE:
+            return  # somebody else's script: it reads that it is asked to stop, and is never killed
         elif run.stop_requested and run.id not in self.asked:
             self.asked.add(run.id)
             _signal(run.pid, signal.SIGTERM)
@@ -275,7 +278,7 @@ def stop(database: Engine, run: int, now: datetime | None = None) -> None:
             row.stop_requested = row.stop_requested or now
         else:
             raise UserError("run {run} has already ended ({status})", run=run, status=row.status)
-        pid = row.pid if alive(row.pid, row.pid_started) else None
+        pid = row.pid if row.stage != OUTSIDE and alive(row.pid, row.pid_started) else None
     _signal(pid, signal.SIGTERM)  # only after the intent is written, and even when nobody dispatches
 
 

@@ -17,8 +17,9 @@ from engine.submit import code_version
 from engine.work import Work
 from storage import queries
 from storage.database import open_database, transaction
-from storage.tables import RUNNING, Artifact, Run
+from storage.tables import CANCELLED, RUNNING, SUCCEEDED, Artifact, Run
 
+__all__ = ["CANCELLED", "SUCCEEDED", "OutsideRun"]  # a callback ends a run as one of these
 STAGE = FORMAT = "outside"
 NOTE = "Trained by a script of its own: what was measured is here, its weights are where the script saved them."
 
@@ -38,7 +39,8 @@ class OutsideRun:
             session.add(run)
             session.flush()
             self.run = run.id or 0
-            artifact = Artifact(kind=Kind.MODEL, name=f"{name} (run {self.run})", folder="", made_by=self.run, field="model", created_at=now)
+            title = f"{name} (run {self.run})"
+            artifact = Artifact(kind=Kind.MODEL, name=title, folder="", made_by=self.run, field="model", created_at=now)
             session.add(artifact)
             session.flush()
             self.model = artifact.id or 0
@@ -48,6 +50,11 @@ class OutsideRun:
             session.expunge(row)
         self.work = Work(self._database, self._home, row, Stage())
         self.work.folder.mkdir(parents=True, exist_ok=True)
+
+    def asked_to_stop(self) -> bool:
+        """Whether a person pressed Stop."""
+        with Session(self._database) as session:
+            return session.get_one(Run, self.run).stop_requested is not None
 
     def end(self, status: str, **summary: Any) -> None:
         """Settle it: succeeded, cancelled or failed."""

@@ -16,7 +16,8 @@ SHOWN = 24
 
 def tree(session: Session, known: dict[str, Any]) -> list[Node]:
     """The page before anything was chosen."""
-    models, sets = queries.artifacts(session, "model"), answers.sets(session)
+    models = [one for one in queries.artifacts(session, "model") if one.summary.get("format") != "outside"]  # whose weights are elsewhere
+    sets = answers.sets(session)
     head = [h("h1", say("Compare")), h("p", say("Read two to four models against each other, on the same prompts."), class_="soft")]
     if not models and not sets:
         hint = say("There is nothing to compare yet: import a model, or start the quickstart, which ends with two sets of answers.")

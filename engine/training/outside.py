@@ -14,7 +14,7 @@ import torch
 from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from engine.chat import TEMPLATES, Chat
-from engine.outside import OutsideRun
+from engine.outside import CANCELLED, SUCCEEDED, OutsideRun
 from engine.settings import RetentionSettings
 from engine.suites import QUICK, suite
 from engine.training.callback import NOT_SHOWN, checkpoint_steps
@@ -56,6 +56,8 @@ class RetentionCallback(TrainerCallback):
         if self.outside:
             self.outside.work.progress(state.global_step, state.max_steps)
             self.watch.after_step(kwargs["model"], state.global_step, time.perf_counter() - self.began)
+            if self.outside.asked_to_stop():
+                control.should_save = control.should_training_stop = True
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **kwargs: Any) -> None:
         """Keep the numbers that the trainer logs."""
@@ -67,7 +69,8 @@ class RetentionCallback(TrainerCallback):
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Settle the run."""
         if self.outside:
-            self.outside.end("succeeded", steps=state.global_step)
+            whole = state.global_step >= state.max_steps
+            self.outside.end(SUCCEEDED if whole else CANCELLED, steps=state.global_step)
             self.outside = None
 
 

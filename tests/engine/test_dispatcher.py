@@ -388,7 +388,7 @@ def test_a_spare_that_sees_another_gpu_is_not_used(machine, libraries, monkeypat
     one.tick()
     child = one.children[run].process
     assert child.pid != spare.pid
-    assert b"CUDA_VISIBLE_DEVICES=1" in Path(f"/proc/{child.pid}/environ").read_bytes().split(b"\0")
+    eventually(lambda: b"CUDA_VISIBLE_DEVICES=1" in Path(f"/proc/{child.pid}/environ").read_bytes().split(b"\0"))  # after its exec
     eventually(lambda: one.tick() or machine.has_ended(run))
     one.close()
     assert machine.row(run).status == "succeeded"

@@ -4,10 +4,10 @@ import pytest
 import torch
 from datasets import Dataset
 from sqlmodel import Session, select
-from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
+from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainerCallback, TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
-from engine import submit
+from engine import dispatcher, submit
 from engine.errors import UserError
 from engine.settings import RetentionSettings
 from engine.stages.measure.evaluate import Evaluate
@@ -63,6 +63,23 @@ def test_the_same_rows_and_the_same_losses(trainer, folder, tmp_path):
         assert told == pytest.approx(alone)
     with pytest.raises(UserError, match="its weights are not here"):
         submit.submit(open_database(home), home, Evaluate(models=[model.id]))
+
+
+class AsksToStop(TrainerCallback):
+    def __init__(self, home):
+        self.home = home
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        if state.global_step == 1:
+            dispatcher.stop(open_database(Home(self.home)), 1)
+
+
+def test_stop_is_asked_for_and_nobody_is_killed(folder, tmp_path):
+    home = (tmp_path / "home").resolve()
+    trainer = with_trl(folder, tmp_path, [RetentionCallback("my run", EVERY_TWO, home), AsksToStop(home)])
+    assert len(losses(trainer)) == 2
+    with Session(open_database(Home(home))) as session:
+        assert session.get_one(Run, 1).status == "cancelled"
 
 
 def test_an_unknown_probe_is_refused_before_anything_begins(tmp_path):
