@@ -26,7 +26,7 @@ from storage.files import Home
 
 EXTRAS = {
     "bitsandbytes": "QLoRA on CUDA", "psycopg": "Postgres", "tensorboard": "metrics in TensorBoard", "trackio": "metrics in trackio",
-    "wandb": "metrics in W&B", "flash_attn": "faster attention on CUDA", "liger_kernel": "less memory on CUDA",
+    "wandb": "metrics in W&B", "flash_attn": "faster attention on CUDA", "liger_kernel": "less memory on CUDA", "lm_eval": "benchmarks",
 }  # fmt: skip
 LOW_DISK, LOW_MEMORY = 5e9, 3e9  # bytes
 

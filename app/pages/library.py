@@ -10,15 +10,17 @@ from sqlmodel import Session
 
 from app.pages import Place, asked, asked_id, missing, run_title, run_view, settings_table
 from app.view import Node, action, empty, go, h, link, problem, table, view
-from app.wording import ago, error, say, size
+from app.wording import ago, error, number, say, size
 from engine import library
 from engine.errors import UserError
+from engine.statistics import bootstrap_mean, wilson
 from storage import queries
 from storage.tables import Artifact, Run
 
-KINDS = ("model", "dataset", "responses", "report")
+KINDS = ("model", "dataset", "responses", "scores", "report")
 PAGE = 10
 SHOWN = 200
+SHOWN_ABOVE = ("measured", "averages")  # of a summary: the table of scores says it
 
 
 def build(place: Place, demo: gr.Blocks) -> None:
@@ -132,8 +134,8 @@ def _one(place: Place, session: Session, row: Artifact, known: dict[str, Any]) -
         h("p", link(say("← Library"), "/library"), class_="soft"),
         h("div", h("h1", row.name, class_="raw"), h("div", *_next(row), class_="row"), class_="row between"),
         h("p", say(row.kind), " · ", size(row.size), " · ", ago(row.created_at, queries.utc_now()), class_="soft"),
-        *_rows(place, row, known),
-        h("h2", say("What is known of it")), settings_table(row.summary),
+        *(_scores(session, place, row) if row.kind == "scores" else _rows(place, row, known)),
+        h("h2", say("What is known of it")), settings_table({name: told for name, told in row.summary.items() if name not in SHOWN_ABOVE}),
         h("h2", say("Made by")), h("p", by), *([h("ul", *sources)] if sources else []),
         *(run_view.checkpoints(place.home, maker) if maker and row.kind == "model" else []),
         h("h2", say("Used by")), h("ul", *used), *([h("p", say("Made from it"), class_="soft"), h("ul", *made)] if made else []),
@@ -180,6 +182,39 @@ def _rows(place: Place, row: Artifact, known: dict[str, Any]) -> list[Node]:
     ]
 
 
+def _scores(session: Session, place: Place, row: Artifact) -> list[Node]:
+    """Each model's probes with how many items they have, and what was measured."""
+    path = place.home.root / row.folder / "scores.jsonl"
+    found: dict[tuple[int, str], list[float | None]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        one = json.loads(line)
+        found.setdefault((one["model"], one["probe"]), []).append(one["value"])
+    shown = [(model, task, str(len(values)), *_measured(values)) for (model, task), values in found.items()]
+    for model, tasks in row.summary.get("averages", {}).items():
+        bare = [(task, told) for task, told in tasks.items() if not told["n"]]
+        shown += [(int(model), task, say("averages only"), number(told["value"]), "") for task, told in bare]
+    if not shown:
+        return [empty(say("No scores."))]
+    names = {id: one.name if (one := session.get(Artifact, id)) else str(id) for id in {model for model, *_ in shown}}
+    cells: list[list[Node]] = [
+        [link(names[model], f"/library?artifact={model}", class_="raw"), h("span", task, class_="raw"), items,
+         h("span", value, " ", h("small", spread), class_="nowrap")]
+        for model, task, items, value, spread in shown
+    ]  # fmt: skip
+    return [h("h2", say("Scores")), table([say("Model"), say("Probe"), say("Items"), say("Value, 95 % interval")], cells)]
+
+
+def _measured(values: list[float | None]) -> tuple[str, str]:
+    """What is measured by items, and its interval: a share of right ones, where they are right or wrong, else a mean."""
+    known = [value for value in values if value is not None]
+    if set(known) <= {0, 0.5, 1}:
+        right = known.count(1)
+        told = (right / len(values), *wilson(right, len(values)))
+        return f"{told[0]:.1%}", f"{told[1]:.1%} – {told[2]:.1%}"
+    mean, low, high = bootstrap_mean(known)
+    return number(mean), f"{number(low)} – {number(high)}"
+
+
 def _page(path: Path, start: int) -> tuple[list[dict[str, Any]], bool]:
     with path.open(encoding="utf-8") as file:
         lines = list(islice(file, start, start + PAGE + 1))
@@ -222,6 +257,8 @@ def _about(row: Artifact) -> str:
     if row.kind == "model":
         parameters = say("{n:.0f} M parameters", n=told["parameters"] / 1e6) if told.get("parameters") else ""
         return ", ".join(filter(None, [str(told.get("format", "")), parameters, row.note or str(told.get("note", ""))]))
+    if row.kind == "scores":
+        return say("{n} probes", n=len({task for tasks in told.get("measured", {}).values() for task in tasks}))
     return str(told.get("sentence", "")) or (say("{n} answers", n=told["answers"]) if "answers" in told else row.note)
 
 

@@ -11,7 +11,7 @@ from engine.doctor import Facts, judge, unfit
 FINE = Facts(
     python="3.11", packages={}, torch="2.13.0+cpu", slots=["cpu"], precision="bfloat16", memory=(8 * 10**9, 16 * 10**9),
     disk=10**11, hub=True, dispatching=True,
-    extras=["bitsandbytes", "psycopg", "tensorboard", "trackio", "wandb", "flash_attn", "liger_kernel"],
+    extras=["bitsandbytes", "psycopg", "tensorboard", "trackio", "wandb", "flash_attn", "liger_kernel", "lm_eval"],
 )  # fmt: skip
 GPU = {"slots": ["cuda:0"], "gpus": {"cuda:0": (4 * 10**9, 8 * 10**9)}}
 

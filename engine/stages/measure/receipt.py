@@ -55,7 +55,7 @@ class Receipt(Stage):
         from engine.tradeoff import paired
 
         models = [work.input("base"), work.input("tuned")]
-        parts = [_parts(work.inputs("scores"), model.id) for model in models]
+        parts = [parts_of(work.inputs("scores"), model.id) for model in models]
         shared = {name: row for name, row in parts[0].items() if row["suite_hash"] == parts[1].get(name, {}).get("suite_hash")}
         if not shared:
             message = "{base} and {tuned} share no probe with the same items: evaluate both with one suite"
@@ -64,15 +64,15 @@ class Receipt(Stage):
             name: [work.judged(model.id, steps_of(model), row["suite_hash"]) for model in models] for name, row in shared.items()
         }  # fmt: skip
         rates = {row["title"]: sides[name] for name, row in shared.items() if row["rate"]}
-        losses = {row["title"]: sides[name] for name, row in shared.items() if not row["rate"]}
-        pairs = {title: paired(_values(before), _values(after)) for title, (before, after) in rates.items()}
+        losses = {row["title"]: (row.get("metric"), *sides[name]) for name, row in shared.items() if not row["rate"]}
+        pairs = {title: paired(values_of(before), values_of(after)) for title, (before, after) in rates.items()}
         told = verdicts({title: items for title, items in pairs.items() if items}, self.margin)
         report = {
             "sentence": _report.sentence(told, self.margin),
             "verdicts": [_report.verdict_row(verdict) for verdict in told],
             "models": [{"id": model.id, "name": model.name} for model in models],
-            "facts": [*_losses(losses), *_unreadable(rates)],
-            "answers": [row for title, (before, after) in rates.items() for row in _rows(title, models, before, after)],
+            "facts": [*losses_of(losses), *unreadable_of(rates)],
+            "answers": [row for title, (before, after) in rates.items() for row in items_of(title, models, before, after)],
             "notes": [*self._notes(shared, sides), *_apart(parts), *sorted({m.summary["note"] for m in models if m.summary.get("note")})],
         }
         folder = work.output("report")
@@ -87,13 +87,13 @@ class Receipt(Stage):
             "A verdict about these two models, not about the method that made one from the other.",
         ]
         for name, row in shared.items():
-            if row["floor"] is not None and _at_floor(sides[name][0], row["floor"]):
+            if row["floor"] is not None and at_floor(sides[name][0], row["floor"]):
                 told.append(f"{row['title']} cannot show forgetting here: the base is at the floor of {row['floor']:.0%}.")
         suites = ", ".join(f"{name} {row['suite_hash']}" for name, row in shared.items())
         return [*told, f"Items and judges: {suites}."]
 
 
-def _parts(scores: list[Input], model: int) -> Parts:
+def parts_of(scores: list[Input], model: int) -> Parts:
     """What a model was measured with, probe by probe; the last scores win."""
     measured = [one.summary.get("measured", {}).get(str(model), {}) for one in scores]
     return {name: row for rows in measured for name, row in rows.items() if row["n"]}
@@ -109,32 +109,37 @@ def _apart(parts: list[Parts]) -> list[str]:
     return told
 
 
-def _values(items: Judged) -> dict[str, float | None]:
+def values_of(items: Judged) -> dict[str, float | None]:
+    """The items' values alone."""
     return {key: value for key, (value, _) in items.items()}
 
 
-def _at_floor(before: Judged, floor: float) -> bool:
+def at_floor(before: Judged, floor: float) -> bool:
+    """Whether a model cannot be told from one that guesses."""
     from engine.statistics import wilson
 
     return wilson(sum(value == 1 for value, _ in before.values()), len(before))[0] <= floor
 
 
-def _losses(sides: Mapping[str, list[Judged]]) -> list[list[str]]:
-    """Losses of both models in nats per token, and their difference with its interval."""
+def losses_of(sides: Mapping[str, tuple[str | None, Judged, Judged]]) -> list[list[str]]:
+    """Losses of both models in nats per token, or the metric of a benchmark, and their difference with its interval."""
     from engine.statistics import bootstrap_difference, bootstrap_mean
 
     rows = []
-    for title, (before, after) in sides.items():
+    for title, (metric, before, after) in sides.items():
+        unit = metric or "nats"
         keys = [key for key in before if key in after and before[key][0] is not None and after[key][0] is not None]
         if keys:
             left, right = [[side[key][0] or 0.0 for key in keys] for side in (before, after)]
             change, low, high = bootstrap_difference(left, right)
-            told = f"{bootstrap_mean(right)[0]:.3f} nats ({change:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}, n = {len(keys)})"
-            rows.append([title if title.endswith("loss") else f"{title}: loss per token", f"{bootstrap_mean(left)[0]:.3f} nats", told])
+            told = f"{bootstrap_mean(right)[0]:.3f} {unit} ({change:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}, n = {len(keys)})"
+            named = title if metric or title.endswith("loss") else f"{title}: loss per token"
+            rows.append([named, f"{bootstrap_mean(left)[0]:.3f} {unit}", told])
     return rows
 
 
-def _unreadable(sides: Mapping[str, list[Judged]]) -> list[list[str]]:
+def unreadable_of(sides: Mapping[str, list[Judged]]) -> list[list[str]]:
+    """How many answers could not be read on each side, where any could not."""
     counted = {title: [sum(value is None for value, _ in side.values()) for side in both] for title, both in sides.items()}
     return [[f"{title}: answers that cannot be read", *map(str, both)] for title, both in counted.items() if any(both)]
 
@@ -143,7 +148,7 @@ def _words(verdicts: list[dict[str, Any]]) -> dict[str, str]:
     return {verdict["ability"]: verdict["verdict"] for verdict in verdicts}
 
 
-def _rows(title: str, models: list[Input], before: Judged, after: Judged) -> list[dict[str, Any]]:
+def items_of(title: str, models: list[Input], before: Judged, after: Judged) -> list[dict[str, Any]]:
     """Each item with both answers, those that changed first."""
     rows = []
     for key in sorted((key for key in before if key in after), key=lambda key: before[key][0] == after[key][0]):
