@@ -19,7 +19,7 @@ from sqlmodel import Session, col, select
 from engine.errors import Cancelled
 from engine.lineage import Ancestor, lineage
 from engine.stage import Input, Kind, Stage
-from storage import queries, scores
+from storage import curves, queries, scores
 from storage.curves import Recorder
 from storage.files import Home, fresh, put_in_place
 from storage.listings import not_to_probes
@@ -192,6 +192,18 @@ class Work:
         with Session(self._database) as session:
             found = scores.judged(session, artifact, step, suite_hash)
             return {key: (value, _answer(row) if row else None) for key, (value, row) in found.items()}
+
+    def watched(self, artifact: int) -> list[tuple[str, str, int, int, int]]:
+        """What was measured of a model while it learned: (probe, suite hash, step, right, items)."""
+        with Session(self._database) as session:
+            return scores.by_step(session, artifact)
+
+    def last_metrics(self, artifact: int, names: Sequence[str]) -> dict[str, float]:
+        """The last value of each of these metrics of the run that made an artifact, where it has any."""
+        with Session(self._database) as session:
+            maker = session.get_one(Artifact, artifact).made_by
+            told = curves.read(session, maker, list(names)).series if maker else {}
+            return {name: points[-1][1] for name, points in told.items() if points[-1][1] is not None}
 
     @contextmanager
     def finishing(self) -> Iterator[None]:

@@ -3,6 +3,8 @@
 (artifact, step, suite hash, probe, item) names one measurement; one that was made again counts as it was last.
 """
 
+import sqlalchemy
+from sqlalchemy import case, func
 from sqlmodel import Session, col, select
 
 from storage.tables import Response, Score
@@ -21,3 +23,10 @@ def judged(session: Session, artifact: int, step: int, suite_hash: str) -> dict[
     query = select(Score.item_key, Score.value, Response).join(Response, col(Response.id) == col(Score.response), isouter=True)
     query = query.where(Score.artifact == artifact, Score.suite_hash == suite_hash, Score.step == step)
     return {key: (value, response) for key, value, response in session.exec(query.order_by(col(Score.id)))}
+
+
+def by_step(session: Session, artifact: int) -> list[tuple[str, str, int, int, int]]:
+    """What was measured of a model while it learned: (probe, suite hash, step, right, items), steps ascending."""
+    right, place = func.sum(case((col(Score.value) == 1, 1), else_=0)), (col(Score.probe), col(Score.suite_hash), col(Score.step))
+    query = sqlalchemy.select(*place, right, func.count()).where(col(Score.artifact) == artifact).group_by(*place).order_by(*place)
+    return [(probe, suite_hash, step, int(ok), n) for probe, suite_hash, step, ok, n in session.execute(query)]
