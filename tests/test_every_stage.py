@@ -10,16 +10,17 @@ FORMS = [*stages().values(), *recipes().values()]
 every_form = pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name())
 
 
-def an_example(annotation) -> object:
+def an_example(info) -> object:
     """A value for a required field."""
-    text = str(annotation)
-    return [1] if "list" in text else "x" if "str" in text else 1
+    text = str(info.annotation)
+    one = "x" if "str" in text and not artifact_kind(info) else 1
+    least = max((getattr(told, "min_length", 1) for told in info.metadata), default=1)
+    return [one] * least if "list" in text else one
 
 
 def example(form, **given):
     """Valid settings: the defaults, and something in each required field."""
-    required = {name: [1] if "list" in str(info.annotation) else 1 if artifact_kind(info) else an_example(info.annotation)
-                for name, info in form.model_fields.items() if info.is_required()}  # fmt: skip
+    required = {name: an_example(info) for name, info in form.model_fields.items() if info.is_required()}
     return form.model_validate(required | given)
 
 

@@ -9,6 +9,7 @@ from sqlmodel import Session
 from app.pages import Place, asked, asked_id, missing
 from app.view import Node, action, empty, h, interval, link, problem, table, view
 from app.wording import say
+from engine.stages.measure._report import by_arm
 from storage import listings
 from storage.tables import Artifact
 
@@ -62,7 +63,8 @@ def tree(place: Place, id: int | None, show: str, start: int) -> list[Node]:
     return [
         h("p", " → ".join(names), class_="soft raw"),
         h("h1", told["sentence"], class_="sentence"),
-        _verdicts(told["verdicts"]),
+        *[part for arm, some in by_arm(told["verdicts"]).items() for part in (h("h3", arm, class_="raw") if arm else "", _verdicts(some))],
+        *_stages(told),
         table([say("Described, not judged"), say("Before"), say("After")], [[str(cell) for cell in fact] for fact in told["facts"]],
               class_="narrow"),
         h("div", link(say("Download as one HTML file"), f"/download/report/{row.id}", class_="button",
@@ -82,6 +84,24 @@ def _verdicts(verdicts: list[dict[str, Any]]) -> Node:
         sides = h("div", _rate(v, "before"), _rate(v, "after"), class_="rates")
         rows.append([ability, sides, str(v["lost"]), str(v["gained"]), f"{v['p']:.2g}"])
     return table(head, rows, class_="verdicts")
+
+
+def _stages(told: dict[str, Any]) -> list[Node]:
+    """Stage by ability, arm by arm, and transfer between tasks, in reports about several stages."""
+    parts: list[Node] = [h("h2", say("Stage by stage"))] if told.get("matrix") else []
+    for matrix in told.get("matrix", []):
+        rows = [[h("b", row["stage"], class_="raw"), *[_cell(cell) for cell in row["cells"]]] for row in matrix["rows"]]
+        parts += [h("h3", matrix["arm"], class_="raw"), table(["", *matrix["abilities"]], rows)]
+    if told.get("transfer"):
+        parts.append(table(["", say("Average over the tasks"), say("Backward transfer")], told["transfer"], class_="narrow"))
+    return parts
+
+
+def _cell(cell: dict[str, Any]) -> Node:
+    span = say("{low} to {high}, n = {n}", low=f"{cell['low']:.0%}", high=f"{cell['high']:.0%}", n=cell["n"])
+    change = [] if cell["change"] is None else [h("small", say("{change} since the start", change=f"{cell['change']:+.0%}"))]
+    fall = [h("small", say("{fall} below its best", fall=f"{cell['forgetting']:.0%}"))] if cell["forgetting"] else []
+    return h("div", h("b", f"{cell['value']:.0%}"), h("small", span), *change, *fall, class_="stack")
 
 
 def _rate(verdict: dict[str, Any], side: str) -> Node:

@@ -5,6 +5,7 @@ from html import escape
 from typing import Any
 
 from engine.exchange import head
+from engine.stages.measure import _figures
 from engine.statistics import Verdict
 
 ORDER = ("learned", "forgot", "kept", "not enough evidence")
@@ -38,20 +39,44 @@ def verdict_row(verdict: Verdict) -> dict[str, Any]:
 def page(report: dict[str, Any]) -> str:
     """The report as a self-contained page. Every text is escaped: answers may hold anything."""
     names = [escape(model["name"]) for model in report["models"]]
-    rows = "".join(
-        f"<tr><td>{escape(v['ability'])}<td>{_rate(v, 'before')}<td>{_rate(v, 'after')}<td>{v['lost']}<td>{v['gained']}"
-        f"<td>{v['p']:.2g}<td><b>{escape(v['verdict'])}</b></tr>"
-        for v in report["verdicts"]
-    )
     facts = "".join(f"<tr>{''.join(f'<td>{escape(str(cell))}' for cell in fact)}</tr>" for fact in report["facts"])
     answers = "".join(_answer(row) for row in report["answers"])
     notes = "".join(f"<li>{escape(note)}" for note in report["notes"])
     return f"""{head(" → ".join(model["name"] for model in report["models"]))}
 <main><p class="models">{" → ".join(names)}</p><h1>{escape(report["sentence"])}</h1>
-<table><tr><th>Ability<th>Before<th>After<th>Lost<th>Gained<th>p<th>Verdict</tr>{rows}</table>
+{"".join(_verdicts(arm, rows) for arm, rows in by_arm(report["verdicts"]).items())}{_stages(report)}
 <table><tr><th><th>Before<th>After</tr>{facts}</table>
 <h2>Answers</h2><div class="pair head"><b>{names[0]}</b><b>{names[-1]}</b></div>{answers}
 <h2>Notes</h2><ul>{notes}</ul></main></html>"""
+
+
+def by_arm(verdicts: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Verdicts by the arm they are about; "" where a report has no arms, or only one."""
+    arms = dict.fromkeys(verdict.get("arm", "") for verdict in verdicts)
+    return {arm if len(arms) > 1 else "": [one for one in verdicts if one.get("arm", "") == arm] for arm in arms}
+
+
+def _verdicts(arm: str, verdicts: list[dict[str, Any]]) -> str:
+    rows = "".join(
+        f"<tr><td>{escape(v['ability'])}<td>{_rate(v, 'before')}<td>{_rate(v, 'after')}<td>{v['lost']}<td>{v['gained']}"
+        f"<td>{v['p']:.2g}<td><b>{escape(v['verdict'])}</b></tr>"
+        for v in verdicts
+    )
+    title = f"<h3>{escape(arm)}</h3>" if arm else ""
+    return f"{title}<table><tr><th>Ability<th>Before<th>After<th>Lost<th>Gained<th>p<th>Verdict</tr>{rows}</table>"
+
+
+def _stages(report: dict[str, Any]) -> str:
+    """What reports about several stages hold besides: curves, the matrix, and transfer between tasks."""
+    told = ""
+    for arm in dict.fromkeys(curve["arm"] for curve in report.get("curves", [])):
+        told += f"<h2>While it learned: {escape(arm)}</h2>{_figures.curves([c for c in report['curves'] if c['arm'] == arm])}"
+    if report.get("matrix"):
+        told += f"<h2>Stage by stage</h2>{''.join(map(_figures.matrix, report['matrix']))}"
+    if report.get("transfer"):
+        rows = "".join(f"<tr>{''.join(f'<td>{escape(cell)}' for cell in row)}" for row in report["transfer"])
+        told += f"<table><tr><th><th>Average over the tasks<th>Backward transfer</tr>{rows}</table>"
+    return told
 
 
 def _rate(verdict: dict[str, Any], side: str) -> str:
