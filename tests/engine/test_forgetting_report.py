@@ -73,7 +73,9 @@ def test_two_seeds_that_disagree_or_are_few_say_nothing_of_the_method(school, tm
 def test_backward_transfer_where_stages_are_tasks(school, tmp_path):
     """R = [[.1, .2], [.8, .2], [.5, .9]]: average (.5 + .9) / 2, backward transfer .5 - .8."""
     stages = [{"one": 10, "two": 20}, {"one": 80, "two": 20}, {"one": 50, "two": 90}]
-    told, _ = report(school, tmp_path, {"plain": stages}, tasks=["one", "two"])
+    tasks = [school.add("dataset", name, tmp_path, format="messages", rows=1) for name in ("one", "two")]
+    stages = [{f"{name}: exact_match": right for name, right in told.items()} for told in stages]
+    told, _ = report(school, tmp_path, {"plain": stages}, tasks=tasks)
     assert told["transfer"] == [["plain", "70%", "-30%"]]
 
 

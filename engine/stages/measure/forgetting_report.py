@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, model_validator
 
 from engine.errors import UserError
-from engine.stage import AnsweringModel, Input, Kind, Scores, Stage
+from engine.stage import AnsweringModel, Dataset, Input, Kind, Scores, Stage
 from engine.stages.measure import _report
 from engine.stages.measure.receipt import Judged, Parts, at_floor, items_of, losses_of, parts_of, unreadable_of, values_of
 
@@ -35,7 +35,7 @@ class ForgettingReport(Stage):
     arms: list[str] = Field(title="Arms", description="The arm of each model, such as plain or replay.", min_length=2)
     stages: list[str] = Field(title="Stages", description="What each model is, such as start, taught or after.", min_length=2)
     scores: list[Scores] = Field(title="Scores", description="Where all of them were measured.", min_length=1)
-    tasks: list[str] = Field([], title="Tasks", description="Probes that the stages after the start teach, in order. Empty: none of ours.")
+    tasks: list[Dataset] = Field([], title="Tasks", description="What the stages after the start teach, in order, where they are tasks.")
     margin: float = Field(
         0.05, gt=0, le=0.5, title="Margin", description="Kept means: the net loss is smaller than this share, with 95 % confidence."
     )
@@ -74,7 +74,7 @@ class ForgettingReport(Stage):
             "models": [{"id": model.id, "name": model.name} for model in models],
             "facts": [*losses_of(losses), *unreadable_of(rates), *_predictors(work, chains)],
             "matrix": [_matrix(arm, chain) for arm, chain in chains.items()],
-            "transfer": [row for arm, chain in chains.items() if (row := self._transfer(arm, chain))],
+            "transfer": [row for arm, chain in chains.items() if (row := self._transfer(work, arm, chain))],
             "curves": [curve for arm, chain in chains.items() for curve in _curves(work, arm, chain[-1])],
             "answers": [row for title, (left, right) in rates.items() for row in items_of(title, models, left, right)],
             "notes": [*self._notes(told, first), *sorted({model.summary["note"] for model in models if model.summary.get("note")})],
@@ -109,12 +109,14 @@ class ForgettingReport(Stage):
             parts.append(f"{arm[:1].upper()}{arm[1:]}: {'forgot ' + ', '.join(forgot) if forgot else 'nothing is shown to be forgot'}.")
         return " ".join(parts)
 
-    def _transfer(self, arm: str, chain: "list[_Stage]") -> list[str]:
+    def _transfer(self, work: "Work", arm: str, chain: "list[_Stage]") -> list[str]:
         """Average score and backward transfer (Lopez-Paz and Ranzato 2017, 1706.08840) where the stages are themselves tasks."""
-        if len(self.tasks) != len(chain) - 1 or any(name not in stage.parts for stage in chain for name in self.tasks):
+        titles = [f"{task.name}: " for task in work.inputs("tasks")]
+        names = [name for title in titles for name, row in chain[0].parts.items() if name.startswith(title) and row["rate"]]
+        if len(titles) != len(chain) - 1 or len(names) != len(titles) or any(name not in stage.parts for stage in chain for name in names):
             return []
-        last = [chain[-1].rate(name) for name in self.tasks]
-        own = [stage.rate(name) for stage, name in zip(chain[1:], self.tasks, strict=True)]
+        last = [chain[-1].rate(name) for name in names]
+        own = [stage.rate(name) for stage, name in zip(chain[1:], names, strict=True)]
         change = [end - then for end, then in zip(last[:-1], own[:-1], strict=True)]
         backward = f"{sum(change) / len(change):+.0%}" if change else "not defined for one task"
         return [arm, f"{sum(last) / len(last):.0%}", backward]

@@ -1,0 +1,96 @@
+"""Task sequence: what does learning the next task do to the last ones?
+
+Tasks are learned in turn, and after each of them all are measured: the full matrix, with the average, the fall from the
+best and backward transfer (Lopez-Paz and Ranzato 2017, 1706.08840). Arms in order of information: plain fine-tuning;
+5 % of each step's rows replayed from the earlier tasks, LAMOL's real-data baseline (Sun et al. 2019, 1909.03329); all
+tasks at once, the ceiling.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from engine.settings import RetentionSettings, SuiteSettings, TrainingSettings
+from engine.stage import Conversations, Model, Queue, Recipe
+from engine.stages.data.import_dataset import ImportDataset
+from engine.stages.data.import_model import ImportModel
+from engine.stages.data.mix_datasets import MixDatasets
+from engine.stages.measure.evaluate import Evaluate
+from engine.stages.measure.forgetting_report import ForgettingReport
+from engine.stages.train.finetune import Finetune
+
+TASKS = Path(__file__).parents[2] / "assets" / "datasets" / "tasks"
+OURS = ("sentiment", "dates", "groups", "initials")
+HELDOUT = 0.4
+ARMS = {"plain": 1, "plain and replay": 2, "all": 3}
+TINY = {"epochs": 1, "steps": 60, "batch_size": 16, "learning_rate": 1e-3, "max_length": 64, "checkpoints": 1}
+Chain = list[tuple[str, int]]  # what a model is, and the model
+
+
+class TaskSequence(Recipe):
+    """What does the next task do to the last ones? Learn several in turn, and measure all of them after each."""
+
+    model: Model | None = Field(None, title="Model", description="Empty: SmolLM2-135M-Instruct, fetched once.")
+    tasks: list[Conversations] = Field(
+        [], title="Tasks", description="Conversations with held-out rows, in order. Empty: four of our own.", max_length=8
+    )
+    scorer: str = Field("exact_match", title="Scorer", description="How held-out answers count as right.")
+    replay: float = Field(0.05, gt=0, lt=1, title="Replay", description="Share of earlier tasks' rows in the second arm.")
+    arms: Literal["plain", "plain and replay", "all"] = Field(
+        "all", title="Arms", description="all: plain, replay, and all tasks at once as the ceiling."
+    )
+    seeds: int = Field(1, ge=1, le=5, title="Seeds", description="Three that agree are needed to speak of a method.")
+    size: Literal["default", "tiny"] = Field("default", title="Size", description="tiny: few steps and items, for trying the recipe out.")
+    method: Literal["lora", "full"] = Field("full", title="Method", description="lora trains a small adapter; full trains every weight.")
+    training: TrainingSettings = TrainingSettings(epochs=3, batch_size=8, learning_rate=5e-5, max_length=256, checkpoints=2)
+    suite: SuiteSettings = SuiteSettings(probes=["arithmetic", "common_sense"])
+
+    def plan(self, queue: Queue) -> None:
+        """Import what is missing, then arm after arm: learn in turn, measure, report."""
+        model = self.model or queue(ImportModel())["model"]
+        tasks = self.tasks or [
+            queue(ImportDataset(source=str(TASKS / f"{name}.jsonl"), save_as=f"Task: {name}", heldout=HELDOUT))["dataset"] for name in OURS
+        ]
+        arms: dict[str, Chain] = {}
+        scores: list[int] = []
+        for name in ("plain", f"replay {self.replay:.0%}", "all at once")[: ARMS[self.arms]]:
+            for seed in range(self.seeds):
+                arm = f"{name}, seed {seed}" if self.seeds > 1 else name
+                arms[arm] = [("start", model), *self._learned(queue, arm, model, tasks, seed)]
+                scores += self._measured(queue, [id for _, id in arms[arm]], tasks)
+            queue(_report(arms, scores, tasks))
+
+    def _learned(self, queue: Queue, arm: str, model: int, tasks: list[int], seed: int) -> Chain:
+        if arm.startswith("all"):
+            share = 1 / len(tasks)
+            union = queue(MixDatasets(datasets=tasks, shares=[share] * len(tasks), seed=seed, save_as=f"All tasks ({arm})"))["dataset"]
+            return [("all tasks", self._taught(queue, arm, model, union, seed))]
+        chain: Chain = []
+        for place, task in enumerate(tasks):
+            data = task
+            if place and arm.startswith("replay"):
+                shares = [1 - self.replay, *[self.replay / place] * place]
+                mixed = MixDatasets(datasets=[task, *tasks[:place]], shares=shares, seed=seed, save_as=f"Task {place + 1} with {arm}")
+                data = queue(mixed)["dataset"]
+            model = self._taught(queue, f"{arm}, task {place + 1}", model, data, seed)
+            chain.append((f"task {place + 1}", model))
+        return chain
+
+    def _taught(self, queue: Queue, name: str, model: int, data: int, seed: int) -> int:
+        tiny = TINY if self.size == "tiny" else {}
+        training = self.training.model_copy(update=tiny | {"seed": self.training.seed + seed})
+        retention = RetentionSettings(probes=list(self.suite.probes), scorer=self.scorer, seed=self.suite.seed)
+        lesson = Finetune(model=model, data=data, method=self.method, training=training, retention=retention, panel_size=0, save_as=name)
+        return queue(lesson)["model"]
+
+    def _measured(self, queue: Queue, models: list[int], tasks: list[int]) -> list[int]:
+        suite = self.suite.model_copy(update={"size": "watch"} if self.size == "tiny" else {})
+        return [queue(Evaluate(models=models, suite=suite, data=task, scorer=self.scorer))["scores"] for task in tasks]
+
+
+def _report(arms: dict[str, Chain], scores: list[int], tasks: list[int]) -> ForgettingReport:
+    flat = [(arm, stage, model) for arm, chain in arms.items() for stage, model in chain]
+    names, stages, models = (list(column) for column in zip(*flat, strict=True))
+    title = f"Task sequence: {', '.join(arms)}"
+    return ForgettingReport(models=models, arms=names, stages=stages, scores=scores, tasks=tasks, save_as=title)
