@@ -24,8 +24,8 @@ def probes(name: str, rows: Sequence[dict[str, Any]], scorer: str) -> list[Probe
     from engine.training.rows import prompts_of
 
     texts = [Item(prompt_key([{"role": "text", "content": row["text"]}]), [], text=row["text"]) for row in rows if "text" in row]
-    asked = [(prompt, references(prompt)) for prompt in prompts_of([row for row in rows if "text" not in row])]
-    items = texts + [Item(prompt.key, prompt.messages, known) for prompt, known in asked if known]
+    asked = prompts_of([row for row in rows if "text" not in row])
+    items = texts + [Item(one.key, one.messages, (answer,)) for one in asked if (answer := answer_of(one))]
     if not items:
         raise UserError("{name} has no texts and no answers to measure by: choose another dataset", field="data", name=name)
     made = [Probe(f"{name}: loss", f"{name}: loss", "nats per token", "loss", "task", partial(_some, items))]
@@ -34,7 +34,7 @@ def probes(name: str, rows: Sequence[dict[str, Any]], scorer: str) -> list[Probe
         if not judge.rate:
             message = "{scorer} says how much, and this needs right or wrong: choose exact_match or contains"
             raise UserError(message, field="scorer", scorer=scorer)
-        answered = [item for item in items if item.prompt]
+        answered = [Item(one.key, one.messages, known) for one in asked if (known := references(one))]
         if not answered:
             raise UserError("{name} holds texts, and a scorer needs prompts: leave the scorer empty", field="scorer", name=name)
 
@@ -45,6 +45,11 @@ def probes(name: str, rows: Sequence[dict[str, Any]], scorer: str) -> list[Probe
         drawn = partial(_some, answered)
         made.append(Probe(f"{name}: {scorer}", title, judge.summary, "answers", "task", drawn, score, None, MAX_NEW_TOKENS, version))
     return made
+
+
+def answer_of(prompt: "Prompt") -> str:
+    """The answer that stands in the row, or else the first that counts as right: what a model's loss is taken on."""
+    return str(prompt.extra.get("answer") or next(iter(references(prompt)), ""))
 
 
 def references(prompt: "Prompt") -> tuple[str, ...]:
