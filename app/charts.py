@@ -4,12 +4,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from app.wording import say
+from engine.catalogue import probes
 
 # Okabe and Ito's colours without yellow and black, told apart by marker and dash too.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "star")
 DASHES = ("solid", "dash", "dot")  # from the seventh line on
 MAIN = ("loss", "eval_loss")
+ABILITY = "ability/"  # what metrics of watched probes begin with
 TITLES = {
     "loss": "Loss",
     "eval_loss": "Held-out loss",
@@ -31,15 +33,34 @@ class Line:
     marker: str
     sparse: bool  # few points, each worth a marker
     dash: str = DASHES[0]
+    heading: str = ""  # of its panel, where that is not the name of its one line
 
 
 def of_run(names: Iterable[str], main: bool) -> list[Line]:
-    """A run's lines: losses together on top, or everything else, one panel each."""
-    chosen = [name for name in MAIN if name in set(names)] if main else sorted(set(names) - set(MAIN))
+    """A run's lines: losses together on top and abilities below them; or everything else, one panel each."""
+    known = sorted(set(names))
+    if not main:
+        rest = [name for name in known if not is_main(name)]
+        return [Line(name, title(name), place, COLOURS[place % 6], MARKERS[place % 6], False) for place, name in enumerate(rest)]
+    losses = [name for name in MAIN if name in known]
+    abilities = [name for name in known if name.startswith(ABILITY) and _is_rate(name)]
     return [
-        Line(name, title(name), 0 if main else place, COLOURS[place % 6], MARKERS[place % 6], name == "eval_loss")
-        for place, name in enumerate(chosen)
+        *(Line(name, title(name), 0, COLOURS[n % 6], MARKERS[n % 6], name == "eval_loss") for n, name in enumerate(losses)),
+        *(
+            Line(name, title(name), 1, COLOURS[n % 6], MARKERS[n % 6], True, DASHES[n // 6 % 3], say("Abilities, share right"))
+            for n, name in enumerate(abilities)
+        ),
     ]
+
+
+def is_main(name: str) -> bool:
+    """Whether a metric stands in a run's first chart."""
+    return name in MAIN or (name.startswith(ABILITY) and _is_rate(name))
+
+
+def _is_rate(name: str) -> bool:
+    probe = probes().get(name.removeprefix(ABILITY))
+    return probe.rate if probe else not name.endswith(": loss")
 
 
 def overlay(runs: list[tuple[int, str]], name: str) -> list[Line]:
@@ -52,4 +73,7 @@ def overlay(runs: list[tuple[int, str]], name: str) -> list[Line]:
 
 def title(name: str) -> str:
     """A metric's name for people."""
+    probe = name.removeprefix(ABILITY)
+    if probe != name:
+        return say(probes()[probe].title) if probe in probes() else probe.replace("_", " ")
     return say(TITLES.get(name) or name.replace("_", " ").capitalize())

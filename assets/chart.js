@@ -38,39 +38,42 @@
 
   function layout(state, width) {
     const panels = 1 + Math.max(0, ...state.lines.map((line) => line.panel));
+    const headed = state.lines.some((line) => line.heading); // panels of several lines each: their names stand at their ends
     const soft = css("--dj-soft"), grid = css("--dj-line");
     const made = {
-      uirevision: "constant", margin: { l: 52, r: width < 500 ? 12 : 116, t: 8, b: 36 }, hovermode: "x unified", height: panels > 1 ? 130 * panels + 50 : 300,
+      uirevision: "constant", margin: { l: 52, r: width < 500 ? 12 : headed ? 160 : 116, t: panels > 1 ? 24 : 8, b: 36 }, hovermode: "x unified", height: headed && panels > 1 ? 560 : panels > 1 ? 130 * panels + 50 : 300,
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: "ui-sans-serif, system-ui, sans-serif", size: 12, color: soft },
       hoverlabel: { bgcolor: css("--dj-card"), bordercolor: grid, font: { color: css("--dj-ink") } },
       xaxis: { showgrid: false, zeroline: false, linecolor: grid, title: { text: state.words.step, standoff: 6 }, anchor: panels > 1 ? `y${panels}` : "y" },
       annotations: [],
     };
     for (let panel = 0; panel < panels; panel++) {
-      const axis = { gridcolor: grid, zeroline: false, domain: [1 - (panel + 0.86) / panels, 1 - panel / panels], automargin: true, nticks: panels > 1 ? 3 : 6 };
+      const domain = headed ? [[0.66, 1], [0, 0.56]][panel] : [1 - (panel + 0.86) / panels, 1 - panel / panels];
+      const axis = { gridcolor: grid, zeroline: false, domain, automargin: true, nticks: panels > 1 && !headed ? 3 : 6 };
       if (panels === 1) delete axis.domain;
       const titled = state.lines.find((line) => line.panel === panel);
-      if (panels > 1 && titled) made.annotations.push({ text: titled.label, showarrow: false, xref: "paper", x: 0, xanchor: "left", yref: "paper", y: 1 - panel / panels, yanchor: "bottom", font: { size: 12, color: soft } });
+      if (panels > 1 && titled) made.annotations.push({ text: titled.heading || titled.label, showarrow: false, xref: "paper", x: 0, xanchor: "left", yref: "paper", y: domain[1], yanchor: "bottom", font: { size: 12, color: soft } });
       made[panel ? `yaxis${panel + 1}` : "yaxis"] = axis;
     }
-    if (panels === 1 && width >= 500) label_ends(state, made);
-    if (panels === 1 && width < 500) { made.legend = { orientation: "h", y: 1.12 }; made.showlegend = true; }
+    if (width >= 500) for (let panel = 0; panel < panels && (panels === 1 || headed); panel++) label_ends(state, made, panel, panels === 1 ? 230 : panel ? 265 : 160);
+    if ((panels === 1 || headed) && width < 500) { made.legend = { orientation: "h", y: 1.12 }; made.showlegend = true; }
     return made;
   }
 
   // Names stand at the ends of their lines, pushed apart where they would meet.
-  function label_ends(state, made) {
-    const ends = state.lines.map((line) => [line, (state.points[line.series] ?? []).filter((p) => p[1] !== null).at(-1)]).filter(([, end]) => end);
+  function label_ends(state, made, panel, height) {
+    const lines = state.lines.filter((line) => line.panel === panel);
+    const ends = lines.map((line) => [line, (state.points[line.series] ?? []).filter((p) => p[1] !== null).at(-1)]).filter(([, end]) => end);
     const values = ends.map(([, end]) => end[1]);
     ends.sort((a, b) => b[1][1] - a[1][1]);
     let last = Infinity;
-    const all = state.lines.flatMap((line) => (state.points[line.series] ?? []).map((p) => p[1])).filter((v) => v !== null);
+    const all = lines.flatMap((line) => (state.points[line.series] ?? []).map((p) => p[1])).filter((v) => v !== null);
     const span = (Math.max(...all) - Math.min(...all)) || Math.abs(values[0]) || 1;
     for (const [line, end] of ends) {
-      const pixels = (end[1] / span) * 230;
+      const pixels = (end[1] / span) * height;
       const shift = last - pixels < 15 ? last - 15 - pixels : 0;
       last = pixels + shift;
-      made.annotations.push({ text: `<span style="color:${line.colour}">●</span> ${line.label.replace(/[<>&]/g, " ").slice(0, 16)}`, x: 1, xref: "paper", xanchor: "left", xshift: 6, y: end[1], yshift: shift, showarrow: false, font: { color: css("--dj-ink"), size: 12 } });
+      made.annotations.push({ text: `<span style="color:${line.colour}">●</span> ${line.label.replace(/[<>&]/g, " ").slice(0, panel ? 24 : 16)}`, x: 1, xref: "paper", xanchor: "left", xshift: 6, yref: panel ? `y${panel + 1}` : "y", y: end[1], yshift: shift, showarrow: false, font: { color: css("--dj-ink"), size: 12 } });
     }
   }
 

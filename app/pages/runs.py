@@ -106,11 +106,11 @@ def _draw_run(place: Place, session: Session, known: dict[str, Any], anew: bool)
     return [
         known,
         unless_seen(seen, "head", head),
-        _visible(seen, "live", bool(names & set(charts.MAIN))),
+        _visible(seen, "live", any(map(charts.is_main, names))),
         charted[0],
         _visible(seen, "side", bool(panel)),
         unless_seen(seen, "panel", panel),
-        _visible(seen, "folded", bool(names - set(charts.MAIN))),
+        _visible(seen, "folded", not all(map(charts.is_main, names))),
         charted[1],
         unless_seen(seen, "body", body),
     ]

@@ -39,6 +39,14 @@ def test_losses_share_the_top_panel_and_the_rest_have_one_each() -> None:
     ]
 
 
+def test_abilities_stand_below_the_losses_and_losses_of_probes_with_the_rest() -> None:
+    names = ["loss", "ability/arithmetic", "ability/my data: exact_match", "ability/my data: loss", "retention_seconds"]
+    assert [(line.label, line.panel) for line in charts.of_run(names, main=True)] == [
+        ("Loss", 0), ("Arithmetic", 1), ("my data: exact match", 1),
+    ]  # fmt: skip
+    assert [line.series for line in charts.of_run(names, main=False)] == ["ability/my data: loss", "retention_seconds"]
+
+
 def test_lines_of_one_chart_differ_in_colour_and_marker() -> None:
     lines = charts.overlay([(run, "finetune") for run in range(6)], "loss")
     assert len({line.colour for line in lines}) == len({line.marker for line in lines}) == 6
