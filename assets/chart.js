@@ -56,7 +56,11 @@
       made[panel ? `yaxis${panel + 1}` : "yaxis"] = axis;
     }
     if (width >= 500) for (let panel = 0; panel < panels && (panels === 1 || headed); panel++) label_ends(state, made, panel, panels === 1 ? 230 : panel ? 265 : 160);
-    if ((panels === 1 || headed) && width < 500) { made.legend = { orientation: "h", y: 1.12 }; made.showlegend = true; }
+    if ((panels === 1 || headed) && width < 500) {
+      made.showlegend = true;
+      made.legend = headed && panels > 1 ? { orientation: "h", y: -0.14, yanchor: "top" } : { orientation: "h", y: 1.12 };
+      if (headed && panels > 1) made.height += 22 * state.lines.length;
+    }
     return made;
   }
 
