@@ -1,6 +1,6 @@
 """Which lines a chart has and how they look. Pure functions."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from app.wording import say
@@ -43,13 +43,15 @@ def of_run(names: Iterable[str], main: bool) -> list[Line]:
         rest = [name for name in known if not is_main(name)]
         return [Line(name, title(name), place, COLOURS[place % 6], MARKERS[place % 6], False) for place, name in enumerate(rest)]
     losses = [name for name in MAIN if name in known]
-    abilities = [name for name in known if name.startswith(ABILITY) and _is_rate(name)]
+    watched = [name for name in known if name.startswith(ABILITY) and _is_rate(name)]
+    above = [Line(name, title(name), 0, COLOURS[n % 6], MARKERS[n % 6], name == "eval_loss") for n, name in enumerate(losses)]
+    return above + abilities(watched, say("Abilities, share right"), panel=1)
+
+
+def abilities(names: Sequence[str], heading: str, panel: int = 0) -> list[Line]:
+    """One line for each ability, all in one panel."""
     return [
-        *(Line(name, title(name), 0, COLOURS[n % 6], MARKERS[n % 6], name == "eval_loss") for n, name in enumerate(losses)),
-        *(
-            Line(name, title(name), 1, COLOURS[n % 6], MARKERS[n % 6], True, DASHES[n // 6 % 3], say("Abilities, share right"))
-            for n, name in enumerate(abilities)
-        ),
+        Line(name, title(name), panel, COLOURS[n % 6], MARKERS[n % 6], True, DASHES[n // 6 % 3], heading) for n, name in enumerate(names)
     ]
 
 

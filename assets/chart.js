@@ -77,7 +77,7 @@
       const pixels = (end[1] / span) * height;
       const shift = last - pixels < 15 ? last - 15 - pixels : 0;
       last = pixels + shift;
-      made.annotations.push({ text: `<span style="color:${line.colour}">●</span> ${line.label.replace(/[<>&]/g, " ").slice(0, panel ? 24 : 16)}`, x: 1, xref: "paper", xanchor: "left", xshift: 6, yref: panel ? `y${panel + 1}` : "y", y: end[1], yshift: shift, showarrow: false, font: { color: css("--dj-ink"), size: 12 } });
+      made.annotations.push({ text: `<span style="color:${line.colour}">●</span> ${line.label.replace(/[<>&]/g, " ").slice(0, line.heading ? 24 : 16)}`, x: 1, xref: "paper", xanchor: "left", xshift: 6, yref: panel ? `y${panel + 1}` : "y", y: end[1], yshift: shift, showarrow: false, font: { color: css("--dj-ink"), size: 12 } });
     }
   }
 

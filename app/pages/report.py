@@ -6,6 +6,8 @@ from typing import Any
 import gradio as gr
 from sqlmodel import Session
 
+from app import charts
+from app.live import chart, whole
 from app.pages import Place, asked, asked_id, missing
 from app.view import Node, action, empty, h, interval, link, problem, table, view
 from app.wording import say
@@ -19,21 +21,38 @@ FILTERS = ("all", "changed", "lost", "gained")
 
 def build(place: Place, demo: gr.Blocks) -> None:
     """Draw the page."""
-    shown = view()
+    top, curves, rest = view(), chart(visible=False), view()
 
-    def load(request: gr.Request) -> Any:
-        return tree(place, asked_id(request, "report"), asked(request, "show") or "all", 0)
+    def load(request: gr.Request) -> list[Any]:
+        head, drawn, body = parts(place, asked_id(request, "report"), asked(request, "show") or "all", 0)
+        return [head, gr.update(visible=bool(drawn), value=drawn), body]
 
     def act(event: gr.EventData) -> Any:
         data = action(event)
-        return tree(place, int(data.get("report", 0)), str(data.get("show", "all")), max(0, int(data.get("start", 0))))
+        return parts(place, int(data.get("report", 0)), str(data.get("show", "all")), max(0, int(data.get("start", 0))))[2]
 
-    demo.load(load, None, shown, queue=False, show_progress="hidden", api_visibility="private")
-    shown.act(act, None, shown, trigger_mode="multiple", queue=False, show_progress="hidden", api_visibility="private")
+    demo.load(load, None, [top, curves, rest], queue=False, show_progress="hidden", api_visibility="private")
+    rest.act(act, None, rest, trigger_mode="multiple", queue=False, show_progress="hidden", api_visibility="private")
 
 
-def tree(place: Place, id: int | None, show: str, start: int) -> list[Node]:
-    """The page from a report's folder, or the list of reports when no one is asked for."""
+def parts(place: Place, id: int | None, show: str, start: int) -> tuple[list[Node], dict[str, Any] | None, list[Node]]:
+    """What stands above the curves, the curves, and what stands below them: from a report's folder.
+
+    When none is asked for, or it is not there, everything stands above."""
+    told = _read(place, id)
+    if isinstance(told, list):
+        return told, None, []
+    names = [str(model["name"]) for model in told["models"]]
+    head: list[Node] = [h("p", " → ".join(names), class_="soft raw"), h("h1", told["sentence"], class_="sentence")]
+    for arm, some in by_arm(told["verdicts"]).items():
+        head += [*([h("h3", arm, class_="raw")] if arm else []), _verdicts(some)]
+    if told.get("curves"):
+        head.append(h("h3", say("{arm}: abilities while it learned, share right", arm=told["curves"][0]["arm"])))
+    return head, _curves(told), _body(told, names, id or 0, show, start)
+
+
+def _read(place: Place, id: int | None) -> dict[str, Any] | list[Node]:
+    """A report as it was written; or what to show instead."""
     with Session(place.database) as session:
         if id is None:
             found = listings.reports(session, 50)
@@ -58,17 +77,25 @@ def tree(place: Place, id: int | None, show: str, start: int) -> list[Node]:
     if row is None or path is None or not path.exists():
         waiting = say("Report {id}", id=id) if row is None else row.name
         return [missing(waiting, "/report", say("All reports"))]
-    told = json.loads(path.read_text(encoding="utf-8"))
-    names = [str(model["name"]) for model in told["models"]]
+    return {**json.loads(path.read_text(encoding="utf-8")), "title": row.name}
+
+
+def _curves(told: dict[str, Any]) -> dict[str, Any] | None:
+    """The first arm's abilities while it learned."""
+    if not told.get("curves"):
+        return None
+    arm = told["curves"][0]["arm"]
+    drawn = {curve["ability"]: [point[:2] for point in curve["points"]] for curve in told["curves"] if curve["arm"] == arm}
+    return whole(charts.abilities(list(drawn), arm), drawn, 0)
+
+
+def _body(told: dict[str, Any], names: list[str], id: int, show: str, start: int) -> list[Node]:
+    title = [say("Described, not judged"), say("Before"), say("After")]
     return [
-        h("p", " → ".join(names), class_="soft raw"),
-        h("h1", told["sentence"], class_="sentence"),
-        *[part for arm, some in by_arm(told["verdicts"]).items() for part in (h("h3", arm, class_="raw") if arm else "", _verdicts(some))],
         *_stages(told),
-        table([say("Described, not judged"), say("Before"), say("After")], [[str(cell) for cell in fact] for fact in told["facts"]],
-              class_="narrow"),
-        h("div", link(say("Download as one HTML file"), f"/download/report/{row.id}", class_="button",
-                      download=f"{row.name}.html"), link(say("Where it comes from"), f"/library?artifact={row.id}"), class_="row"),
+        table(title, [[str(cell) for cell in fact] for fact in told["facts"]], class_="narrow"),
+        h("div", link(say("Download as one HTML file"), f"/download/report/{id}", class_="button", download=f"{told['title']}.html"),
+          link(say("Where it comes from"), f"/library?artifact={id}"), class_="row"),
         *_answers(told, names, id, show, start),
         h("details", h("summary", say("How to read this")), h("ul", *[h("li", str(note)) for note in told["notes"]])),
     ]  # fmt: skip
@@ -139,18 +166,21 @@ def _answer(row: dict[str, Any], names: list[str]) -> Node:
         for turn in row["prompt"]
     ]
     wanted = [h("small", say("expected: {answer}", answer=row["reference"]))] if row["reference"] else []
-    sides = [
-        _side(side, name, "base" if place == 0 else "tuned") for place, (side, name) in enumerate(zip(row["answers"], names, strict=False))
-    ]
-    return h("div", h("div", *prompt, class_="prompt"), *wanted, h("div", *sides, class_="pair"), class_="item", key=row["prompt_key"])
+    judged = bool(row.get("ability"))
+    looks = [("base" if place == 0 else "tuned") for place in range(len(names))]
+    sides = [_side(side, name, look, judged) for side, name, look in zip(row["answers"], names, looks, strict=False)]
+    about = [h("small", row["ability"], class_="soft")] if row.get("ability") else []
+    asked = [*about, h("div", *prompt, class_="prompt"), *wanted]
+    return h("div", *asked, h("div", *sides, class_="pair"), class_="item", key=row["prompt_key"])
 
 
-def _side(side: dict[str, Any], name: str, place: str) -> Node:
+def _side(side: dict[str, Any], name: str, place: str, judged: bool) -> Node:
+    right, wrong = (say("right"), say("not right")) if judged else (say("exact"), say("not exact"))
     counted = [] if side["tokens"] is None else [say("{n} tokens", n=side["tokens"])]
     ends = {"stop": say("stopped"), "length": say("cut at the limit")}
     figures = [*counted, *([ends[side["finish_reason"]]] if side["finish_reason"] in ends else [])]
     if side["correct"] is not None:
-        figures.append("✓ " + say("exact") if side["correct"] else "✕ " + say("not exact"))
+        figures.append(f"✓ {right}" if side["correct"] else f"✕ {wrong}")
     return h(
         "div",
         h("small", name, class_="show-narrow"),

@@ -64,7 +64,7 @@ def test_the_library_says_how_many_it_leaves_out(database, home) -> None:
 def test_a_report_in_the_making_links_to_its_run(runs, database, home) -> None:
     runs.add(Artifact(kind="report", name="Soon", folder="", made_by=3, field="report", created_at=queries.utc_now()))
     runs.commit()
-    assert "Soon is not ready yet." in texts(report.tree(Place(database, home), 2, "all", 0))
+    assert "Soon is not ready yet." in texts(report.parts(Place(database, home), 2, "all", 0)[0])
 
 
 def test_a_panel_of_64_prompts_is_shown_whole(runs) -> None:

@@ -109,8 +109,8 @@ def test_another_language_reaches_every_page(shouting, database, home) -> None:
         trees = [
             library.tree(place, {"artifact": None, "kind": "", "words": "", "start": 0}),
             library.tree(place, {"artifact": 7, "kind": "", "words": "", "start": 0}),
-            report.tree(place, None, "all", 0),
-            report.tree(place, 7, "all", 0),
+            report.parts(place, None, "all", 0)[0],
+            report.parts(place, 7, "all", 0)[0],
             run_list.tree(session, {"filter": {"status": "", "words": ""}}),
         ]
     for tree in trees:

@@ -60,7 +60,7 @@ def test_what_was_lost_learned_and_kept_stands_first_and_every_item_with_both_an
     assert report["sentence"] == (
         "Learned TASK (2% → 97%, n = 100). Forgot JSON (98% → 3%, n = 100). Kept within 5% FACTS (90% → 90%, n = 100)."
     )
-    about_json = [row["answers"] for row in report["answers"] if row["tags"] == ["JSON"]]
+    about_json = [row["answers"] for row in report["answers"] if row["ability"] == "JSON"]
     lost = [sides for sides in about_json if sides[0]["correct"] and not sides[1]["correct"]]
     assert len(lost) == 95
     assert [side["answer"] for side in lost[0]] == ["answer 1.0", "answer 0.0"]

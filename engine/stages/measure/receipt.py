@@ -163,5 +163,5 @@ def items_of(title: str, models: list[Input], before: Judged, after: Judged) -> 
             for model, (value, said) in zip(models, (before[key], after[key]), strict=True)
         ]
         prompt = next((said.prompt for _, said in (before[key], after[key]) if said), [])
-        rows.append({"prompt_key": f"{title}/{key}", "prompt": prompt, "tags": [title], "reference": None, "answers": sides})
+        rows.append({"prompt_key": f"{title}/{key}", "prompt": prompt, "ability": title, "reference": None, "answers": sides})
     return rows
