@@ -4,10 +4,11 @@ All are put to the same suite; what each learned, lost and kept against the base
 and both answers.
 """
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from engine.settings import SuiteSettings
 from engine.stage import AnsweringModel, Dataset, Queue, Recipe
+from engine.stages.measure.divergence import Divergence
 from engine.stages.measure.evaluate import Evaluate
 from engine.stages.measure.receipt import Receipt
 
@@ -22,12 +23,24 @@ class Audit(Recipe):
     suite: SuiteSettings = SuiteSettings()
     data: Dataset | None = Field(None, title="Data of the new task", description="Its held-out rows say what was learned. Empty: none.")
     scorer: str = Field("", title="Scorer", description="How answers to that data count as right, such as exact_match. Empty: loss only.")
+    divergence: bool = Field(
+        False, title="KL too", description="Also measure KL(base || tuned) on the data's answers. Needs data and one tokenizer."
+    )
     margin: float = Field(
         0.05, gt=0, le=0.5, title="Margin", description="Kept means: the net loss is smaller than this share, with 95 % confidence."
     )
+
+    @model_validator(mode="after")
+    def _divergence_needs_data(self) -> "Audit":
+        if self.divergence and self.data is None:
+            raise ValueError("divergence is on, and data is empty: choose the data whose answers both models shall read")
+        return self
 
     def plan(self, queue: Queue) -> None:
         """Measure all in one run, then compare each with the base."""
         measured = queue(Evaluate(models=[self.base, *self.tuned], suite=self.suite, data=self.data, scorer=self.scorer))
         for tuned in self.tuned:
-            queue(Receipt(base=self.base, tuned=tuned, scores=[measured["scores"]], margin=self.margin))
+            scores = [measured["scores"]]
+            if self.divergence and self.data:
+                scores.append(queue(Divergence(base=self.base, tuned=tuned, data=self.data))["scores"])
+            queue(Receipt(base=self.base, tuned=tuned, scores=scores, margin=self.margin))

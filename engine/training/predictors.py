@@ -40,13 +40,13 @@ class Predictors:
         positions = max(1, NUMBERS // model.config.get_text_config().vocab_size)
         losses, tokens = 0.0, 0
         for row in self.rows:
-            told, targets = self._said(model, row)
+            told, targets = said(model, row, self.dtype)
             losses, tokens = losses - told.gather(1, targets[:, None]).sum().item(), tokens + len(targets)
         before: dict[str, torch.Tensor] = {}
         for place, row in enumerate(self.heldout):
             count = sum(label != -100 for label in row.labels[1:])
             if count <= positions:
-                before[str(place)] = self._said(model, row)[0].half().contiguous().cpu()
+                before[str(place)] = said(model, row, self.dtype)[0].half().contiguous().cpu()
                 positions -= count
         save_file(before, self.file)
         return {"target_perplexity": exp(min(losses / max(tokens, 1), 50))}
@@ -58,19 +58,26 @@ class Predictors:
             return found
         total, tokens = 0.0, 0
         for name, base in load_file(self.file).items():
-            now, _ = self._said(model, self.heldout[int(name)])
+            now, _ = said(model, self.heldout[int(name)], self.dtype)
             base = base.float().to(now.device)
             total, tokens = total + (base.exp() * (base - now)).sum().item(), tokens + len(base)
         return found | ({"kl_base_tuned": max(0.0, total / tokens)} if tokens else {})
 
-    @torch.no_grad()
-    def _said(self, model: Any, row: Encoded) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-probabilities (positions, vocabulary) where the row carries loss, and its tokens there."""
-        ids, labels = torch.tensor([row.ids], device=model.device), torch.tensor(row.labels[1:], device=model.device)
-        learned = labels != -100
-        with undisturbed(model), torch.autocast(model.device.type, self.dtype, enabled=self.dtype == torch.bfloat16):
-            logits = model(input_ids=ids, use_cache=False).logits[0, :-1][learned]
-        return log_softmax(logits.float(), -1), labels[learned]
+
+@torch.no_grad()
+def said(model: Any, row: Encoded, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities (positions, vocabulary) where the row carries loss, and its tokens there."""
+    ids, labels = torch.tensor([row.ids], device=model.device), torch.tensor(row.labels[1:], device=model.device)
+    learned = labels != -100
+    with undisturbed(model), torch.autocast(model.device.type, dtype, enabled=dtype == torch.bfloat16):
+        logits = model(input_ids=ids, use_cache=False).logits[0, :-1][learned]
+    return log_softmax(logits.float(), -1), labels[learned]
+
+
+def divergence(base: Any, tuned: Any, row: Encoded, dtype: torch.dtype) -> float | None:
+    """KL(base || tuned) in nats per token over the positions of a row that carry loss; None where none does."""
+    before, targets = said(base, row, dtype)
+    return float((before.exp() * (before - said(tuned, row, dtype)[0])).sum() / len(targets)) if len(targets) else None
 
 
 @torch.no_grad()

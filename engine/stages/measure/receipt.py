@@ -42,7 +42,7 @@ class Receipt(Stage):
 
     def check(self, inputs: Mapping[int, Input]) -> None:
         """Both models must have been measured."""
-        given = [inputs[id] for id in self.scores]
+        given = [one for id in self.scores if "divergence" not in (one := inputs[id]).summary]
         for model in (self.base, self.tuned) if all(one.ready for one in given) else ():
             if not any(str(model) in one.summary.get("measured", {}) for one in given):
                 message = "{scores} do not hold scores of {model}: evaluate it with the same suite first"
@@ -71,7 +71,7 @@ class Receipt(Stage):
             "sentence": _report.sentence(told, self.margin),
             "verdicts": [_report.verdict_row(verdict) for verdict in told],
             "models": [{"id": model.id, "name": model.name} for model in models],
-            "facts": [*losses_of(losses), *unreadable_of(rates)],
+            "facts": [*losses_of(losses), *self._divergence(work), *unreadable_of(rates)],
             "answers": [row for title, (before, after) in rates.items() for row in items_of(title, models, before, after)],
             "notes": [*self._notes(shared, sides), *_apart(parts), *sorted({m.summary["note"] for m in models if m.summary.get("note")})],
         }
@@ -80,6 +80,15 @@ class Receipt(Stage):
         (folder / "report.html").write_text(_report.page(report))
         work.describe("report", sentence=report["sentence"], models=[model.id for model in models], verdicts=_words(report["verdicts"]))
         work.say(report["sentence"])
+
+    def _divergence(self, work: "Work") -> list[list[str]]:
+        told = [one.summary["divergence"] for one in work.inputs("scores") if "divergence" in one.summary]
+        rows = []
+        for one in told:
+            if (one["base"], one["tuned"]) == (self.base, self.tuned):
+                span = f"{one['low']:.3f} to {one['high']:.3f}, n = {one['n']}"
+                rows.append([f"KL(base || tuned) on {one['data']}", "", f"{one['kl']:.3f} nats a token ({span})"])
+        return rows
 
     def _notes(self, shared: Parts, sides: Mapping[str, list[Judged]]) -> list[str]:
         told = [
