@@ -15,6 +15,7 @@ ABILITY = "ability/"  # what metrics of watched probes begin with
 TITLES = {
     "loss": "Loss",
     "eval_loss": "Held-out loss",
+    "eval_perplexity": "Held-out perplexity",
     "learning_rate": "Learning rate",
     "tokens_per_second": "Tokens a second",
     "memory_gb": "Memory (GB)",

@@ -168,7 +168,7 @@ def ours(model: Path, folder: Path) -> None:
     from engine.training.rows import encode_rows
 
     rows, _ = encode_rows(Chat.open(model), read(folder, "train"), "response", LENGTH)
-    trainer = stage._trainer(work, Chat.open(model), rows, [])
+    trainer = stage.lesson(work, Chat.open(model), rows, []).trainer(work, Chat.open(model))
     measured(trainer.train, folder)
     trainer.save_model(str(folder / "adapter"))
 

@@ -67,6 +67,15 @@ class LoraSettings(Group):
     )
 
 
+class ArchitectureSettings(Group):
+    """The size of a model made from nothing."""
+
+    hidden_size: int = Field(256, ge=16, le=16384, title="Hidden size", description="Width of the model; a multiple of twice the heads.")
+    layers: int = Field(4, ge=1, le=256, title="Layers", description="Depth of the model.")
+    heads: int = Field(4, ge=1, le=256, title="Heads", description="Attention heads of each layer.")
+    vocabulary: int = Field(4096, ge=300, le=262144, title="Vocabulary", description="Tokens to learn from the text, unless borrowed.")
+
+
 class SamplingSettings(Group):
     """How a model picks its words."""
 

@@ -41,6 +41,7 @@ def _artifact(kind: Kind, *formats: str) -> Any:
 Model = Annotated[int, _artifact(Kind.MODEL, "full", "adapter")]
 AnsweringModel = Annotated[int, _artifact(Kind.MODEL, "full", "adapter", "endpoint")]
 Dataset = Annotated[int, _artifact(Kind.DATASET)]
+Texts = Annotated[int, _artifact(Kind.DATASET, "text")]
 Conversations = Annotated[int, _artifact(Kind.DATASET, "messages")]
 Prompts = Annotated[int, _artifact(Kind.DATASET, "prompts", "messages")]
 Responses = Annotated[int, _artifact(Kind.RESPONSES)]

@@ -9,8 +9,8 @@ from typing import Any
 FOLDER = Path(__file__).parents[2] / "assets" / "probes"
 
 
-def written(name: str, n: int, seed: int) -> list[dict[str, Any]]:
-    """At most `n` rows of a file, in its order for seed 0, else shuffled by the seed."""
+def written(name: str, n: int | None = None, seed: int = 0) -> list[dict[str, Any]]:
+    """At most `n` rows of a file or all, in its order for seed 0, else shuffled by the seed."""
     rows = list(_rows(name))
     if seed:
         Random(f"{name}/{seed}").shuffle(rows)

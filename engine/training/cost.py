@@ -10,6 +10,7 @@ from pathlib import Path
 PILOT_PARAMETERS = 135e6
 TRAINED, WRITTEN = 350, 200  # tokens a second: LoRA training at batch 4, answering in batches
 LIBRARIES = 0.7e9  # bytes that torch and its friends take before there is a model
+PANEL_TOKENS = 128  # an answer of the prompt panel may have
 LARGE = 1_000_000_000  # parameters from which activations are computed again rather than kept
 # Bytes that a weight takes: in bfloat16, in float32, in float32 with its gradient and two moments, in 4 bits.
 ROUNDED, WHOLE, TRAINED_WHOLE, QUARTER = 2, 4, 16, 0.6

@@ -8,6 +8,8 @@ are. A checkpoint folder is a whole model artifact plus the optimizer's state, a
 import importlib.util
 import json
 import shutil
+from collections.abc import Callable
+from math import exp
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +86,7 @@ class FineTuner(SFTTrainer):
         reporter: Reporter,
         summary: dict[str, Any],
         adapter: LoraConfig | None = None,
+        collator: Callable[..., Any] | None = None,
     ) -> None:
         self.source, self.heldout, self.summary, self.watch = source, heldout, summary, reporter.watch
         self.lengths = [len(row.ids) for row in rows]
@@ -93,7 +96,7 @@ class FineTuner(SFTTrainer):
             args=args,
             train_dataset=Dataset.from_list([*({"input_ids": row.ids, "labels": row.labels} for row in rows), blank]),
             processing_class=AutoTokenizer.from_pretrained(source.folder, local_files_only=True),
-            data_collator=DataCollatorForLanguageModeling(pad_token_id=pad_id),
+            data_collator=collator or DataCollatorForLanguageModeling(pad_token_id=pad_id),
             peft_config=adapter,
             callbacks=[reporter],
         )
@@ -129,7 +132,7 @@ class FineTuner(SFTTrainer):
         """Summed cross-entropy (nats, float32) over the positions that carry loss, and how many those are."""
         targets = inputs["labels"][:, 1:]
         learnt = targets != -100
-        read = {"input_ids": inputs["input_ids"], "attention_mask": inputs["attention_mask"], "use_cache": False}
+        read = {name: inputs[name] for name in ("input_ids", "attention_mask", "position_ids") if name in inputs} | {"use_cache": False}
         with self.accelerator.autocast():
             if self.selects_positions:
                 decoder, head = decoder_and_head(self.model)
@@ -151,8 +154,8 @@ class FineTuner(SFTTrainer):
                 total, tokens = total + loss.item(), tokens + count
         if self.args.world_size > 1:
             total, tokens = self.accelerator.reduce(torch.tensor([total, tokens], device=self.args.device)).tolist()
-        found = {"eval_loss": total / tokens}
-        self.summary |= found
+        found = {"eval_loss": total / tokens, "eval_perplexity": exp(min(total / tokens, 50))}
+        self.summary["eval_loss"] = found["eval_loss"]
         self.log(found)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)
         return found

@@ -48,7 +48,7 @@ def test_an_extension_cannot_take_the_rest_down(tmp_path, monkeypatch, caplog):
 
 
 @pytest.mark.parametrize("word, hint", [
-    ("finetun", "did you mean finetune?"), ("Import-Model", "did you mean import_model"), ("xyzzy", "known: compare_answers"),
+    ("finetun", "did you mean finetune?"), ("Import-Model", "did you mean import_model"), ("xyzzy", "known: audit"),
 ])  # fmt: skip
 def test_an_unknown_name_gets_the_nearest(word, hint):
     with pytest.raises(UserError) as told:

@@ -60,7 +60,7 @@ def trainer_of(school: Class, **settings: Any) -> FineTuner:
     rows, heldout = (
         encode_rows(chat, read_rows(data, split), stage.loss_on, stage.training.max_length)[0] for split in ("train", "heldout")
     )
-    return stage._trainer(work, chat, rows, heldout)
+    return stage.lesson(work, chat, rows, heldout).trainer(work, chat)
 
 
 def test_no_field_is_forgotten() -> None:

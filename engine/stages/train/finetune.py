@@ -7,26 +7,23 @@ step and at every checkpoint the held-out loss is measured and a few fixed promp
 import importlib.util
 from collections.abc import Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
 from engine.chat import Chat, Encoded
 from engine.devices import devices, fast_bfloat16, gpu_memory, in_words
 from engine.errors import UserError
-from engine.settings import LoraSettings, RetentionSettings, SamplingSettings, TrainingSettings
+from engine.settings import LoraSettings, RetentionSettings, TrainingSettings
 from engine.stage import Conversations, Estimate, Input, Kind, Model, Preview, PreviewRow, Prompts, Stage
 
 if TYPE_CHECKING:
     from engine.training.cost import Shape
+    from engine.training.lesson import Lesson
     from engine.training.rows import Count, Prompt
-    from engine.training.trackers import Tracker
-    from engine.training.trainer import FineTuner
     from engine.work import Work
 
-PANEL_ANSWERS = SamplingSettings(max_new_tokens=128)
 PREVIEWED = 5
-INHERITED = ("architecture", "context_length", "template", "licence", "quantized_from", "note")
 
 
 class Finetune(Stage):
@@ -89,7 +86,7 @@ class Finetune(Stage):
 
     def estimate(self, inputs: Mapping[int, Input], tokens_per_second: float | None) -> Estimate | None:
         """Rows and tokens as they will be read; time from the last run with this model, or a rough guess."""
-        from engine.training.cost import Shape, training_disk, training_speed
+        from engine.training.cost import PANEL_TOKENS, Shape, training_disk, training_speed
         from engine.training.rows import total_steps
 
         model, data, training = inputs[self.model], inputs[self.data], self.training
@@ -98,7 +95,7 @@ class Finetune(Stage):
         counted, steps = self._count(model, data), total_steps(training, self._count(model, data).rows)
         mean = counted.tokens / max(counted.rows, 1)
         heldout = data.summary.get("heldout", 0) * mean / 3  # forward only
-        looks = (training.checkpoints + 1) * (heldout + self.panel_size * PANEL_ANSWERS.max_new_tokens)
+        looks = (training.checkpoints + 1) * (heldout + self.panel_size * PANEL_TOKENS)
         looks += self._watching()
         seconds = (steps * training.batch_size * training.accumulation * mean + looks) / (tokens_per_second or training_speed(parameters))
         notes = [_in_words(counted, self._length(model)), f"Steps: {steps:,}", self._precision_in_words()]
@@ -131,7 +128,6 @@ class Finetune(Stage):
     def run(self, work: "Work") -> None:
         """Train, look, save."""
         from engine.training.rows import encode_rows, read_rows
-        from engine.training.trainer import newest_checkpoint
 
         model, data = work.input("model"), work.input("data")
         chat, length = Chat.open(model.folder), self._length(model)
@@ -139,61 +135,18 @@ class Finetune(Stage):
         heldout, _ = encode_rows(chat, read_rows(data.folder, "heldout"), self.loss_on, length)
         _refuse_nothing(counted, length)
         (work.warn if counted.cut or counted.dropped else work.say)(_in_words(counted, length))
-        trainer = self._trainer(work, chat, rows, heldout)
-        if trainer.watch and self.enough is not None and trainer.watch.task_score(trainer.model) >= self.enough:
-            work.say(f"nothing is taught: held-out answers are right {trainer.watch.task_score(trainer.model):.0%} of the time already")
-        else:
-            with work.finishing():
-                trainer.train_from(newest_checkpoint(work.folder / "checkpoints", clean=work.leads))
-        if self.method == "full" and self.training.precision == "bfloat16":
-            trainer.halve()
-        trainer.save_model(str(work.output("model")))
-        work.describe("model", **trainer.summary, steps=trainer.state.global_step)
-        if trainer.watch:
-            work.describe("model", **trainer.watch.conclusion())
+        lesson = self.lesson(work, chat, rows, heldout)
+        lesson.learn(work, lesson.trainer(work, chat), self.enough)
 
-    def _trainer(self, work: "Work", chat: Chat, rows: list[Encoded], heldout: list[Encoded]) -> "FineTuner":
-        import torch
+    def lesson(self, work: "Work", chat: Chat, rows: list[Encoded], heldout: list[Encoded]) -> "Lesson":
+        """What is learned from these rows."""
+        from engine.training.lesson import Lesson
 
-        from engine.training.answers import Panel
-        from engine.training.callback import Reporter
-        from engine.training.cost import training_speed
-        from engine.training.models import compute_dtype, load_model, load_quantized, lora_config, precision_in_words
-        from engine.training.predictors import Predictors
-        from engine.training.retention import watch
-        from engine.training.rows import total_steps
-        from engine.training.trainer import FineTuner, compile_decoder, sft_config, worth_compiling
-
-        source, training, lora = work.input("model"), self.training, self.method == "lora"
-        dtype = compute_dtype(training.precision, work.device)
-        # An adapter's frozen base may be rounded; weights that are trained may not: small updates would be lost.
-        if self.lora.quantize == "4bit":
-            model = load_quantized(source, dtype, work.device)
-        else:
-            model = load_model(source, work.artifact, dtype if lora else torch.float32, work.device)
-        precision = precision_in_words(dtype, work.device)
-        work.say(f"computing in {precision}")
-        parameters, steps = model.num_parameters(), total_steps(training, len(rows))
-        panel = Panel(work, chat, work.output_id("model"), self._panel(work, chat), PANEL_ANSWERS, dtype)
-        whole = source.folder if source.summary.get("format") == "full" else None
-        predictors = Predictors(work.folder, rows, heldout, whole, dtype)
-        watched = watch(work, chat, work.input("data"), self.retention, dtype, predictors)
-        trainer = FineTuner(
-            model,
-            sft_config(training, steps, work.folder, work.device, dtype, parameters, bool(heldout)),
-            rows,
-            heldout,
-            source,
-            chat.pad_id,
-            Reporter(work, training.checkpoints, panel.answer if work.leads else None, self._tracker(work), watched),
-            self._summary(source, work.input("data"), precision),
-            lora_config(self.lora, model) if lora else None,
-        )
-        tokens = steps * training.batch_size * training.accumulation * sum(len(row.ids) for row in rows) / len(rows)
-        if worth_compiling(training.compile, tokens / training_speed(parameters), work.device):
-            work.say("compiling the model first: some minutes now, a third of the time saved later")
-            compile_decoder(trainer.model)
-        return trainer
+        model, data = work.input("model"), work.input("data")
+        return Lesson(
+            model, data, rows, heldout, self._panel(work, chat), self.method, self.training, self.lora, self.retention,
+            self.model_dump(mode="json"), f"{model.name} fine-tuned on {data.name}",
+        )  # fmt: skip
 
     def _memory(self, shape: "Shape", parameters: float, longest: int) -> int:
         """Bytes that each of its devices needs; all of them together on the CPU, where they share one memory."""
@@ -216,12 +169,6 @@ class Finetune(Stage):
         fast = fast_bfloat16(device)
         return f"Computes in {in_words(('bfloat16' if fast else 'float32') if chosen == 'auto' else chosen, device, fast)}"
 
-    def _tracker(self, work: "Work") -> "Tracker | None":
-        from engine.training.trackers import Tracker
-
-        name, tool = work.artifact(work.output_id("model")).name, self.training.tracker
-        return None if tool == "none" or not work.leads else Tracker(tool, work, name, self.model_dump(mode="json"))
-
     def _panel(self, work: "Work", chat: Chat) -> "list[Prompt]":
         from engine.training.rows import prompts_of, read_rows
 
@@ -230,14 +177,6 @@ class Finetune(Stage):
         room = self._length(work.input("model"))
         fitting = (prompt for prompt in prompts_of(rows) if len(chat.prompt_ids(prompt.messages)) < room)
         return list(islice(fitting, self.panel_size))
-
-    def _summary(self, source: Input, data: Input, precision: str) -> dict[str, Any]:
-        kept = {name: source.summary[name] for name in INHERITED if name in source.summary}
-        told = kept | {"source": f"{source.name} fine-tuned on {data.name}", "method": self.method, "dtype": "float32"}
-        told["computed_in"] = precision
-        if self.lora.quantize == "4bit":
-            told["trained_on"] = "4-bit weights (nf4); it is used on the weights as they are, and differs slightly there"
-        return told | ({"format": "adapter", "base": source.id} if self.method == "lora" else {"format": "full"})
 
     def _length(self, model: Input) -> int:
         return min(self.training.max_length, model.summary.get("context_length") or self.training.max_length)
