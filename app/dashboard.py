@@ -19,7 +19,7 @@ from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
 
 from app import access, downloads
-from app.pages import Place, compare, home, label, library, new, report, runs
+from app.pages import Place, compare, corrections, home, label, library, new, report, runs
 from app.view import ASSETS
 from app.wording import say
 from engine import dispatcher, users
@@ -48,6 +48,8 @@ def build(database: Engine, home_: Home) -> gr.Blocks:
     ):
         with demo.route(name, address):
             page.build(place, demo)
+    with demo.route(say("Corrections"), "/corrections", show_in_navbar=False):
+        corrections.build(place, demo)
     return demo
 
 

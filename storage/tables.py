@@ -1,10 +1,11 @@
 """Every table, in one file.
 
-Three kinds of rows:
+What rows there are:
 
 - what exists (`Artifact`), what happened (`Run`, `Plan`) and how the two are tied (`Consumed`);
 - what a run reports while it goes on (`Event`, `Metric`, `Response`, `Score`): append-only, always with
   `(id, run)`, so that one cursor query, `queries.rows_after`, serves every live page;
+- what people say of what was scored (`Correction`);
 - who may come in from another machine: `User`, `SignIn` and the failed `Attempt`s;
 - `Rollup`, the stored summary of 64 metric rows, so that a page draws a long curve without reading it, and
   `Lock`, which keeps a second dispatcher from starting.
@@ -159,7 +160,18 @@ class Score(SQLModel, table=True):
     probe: str
     item_key: str
     value: float | None = None
-    response: int | None = Field(default=None, foreign_key="response.id")
+    response: int | None = Field(default=None, foreign_key="response.id", index=True)
+
+
+class Correction(SQLModel, table=True):
+    """What a person says an answer to a probe is worth, on the probe's own scale: append-only, the newest counts."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    at: datetime
+    response: int = Field(foreign_key="response.id", index=True)
+    probe: str
+    value: float
+    person: str  # by name: users come and go
 
 
 class User(SQLModel, table=True):

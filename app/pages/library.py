@@ -11,7 +11,7 @@ from sqlmodel import Session
 from app.pages import Place, asked, asked_id, missing, run_title, run_view, settings_table
 from app.view import Node, action, empty, go, h, link, problem, table, view
 from app.wording import ago, error, number, say, size
-from engine import library
+from engine import corrections, library
 from engine.errors import UserError
 from engine.statistics import bootstrap_mean, wilson
 from storage import queries
@@ -197,11 +197,15 @@ def _scores(session: Session, place: Place, row: Artifact) -> list[Node]:
         return [empty(say("No scores."))]
     names = {id: one.name if (one := session.get(Artifact, id)) else str(id) for id in {model for model, *_ in shown}}
     cells: list[list[Node]] = [
-        [link(names[model], f"/library?artifact={model}", class_="raw"), h("span", task, class_="raw"), items,
+        [link(names[model], f"/library?artifact={model}", class_="raw"), _probe(task, model), items,
          h("span", value, " ", h("small", spread), class_="nowrap")]
         for model, task, items, value, spread in shown
     ]  # fmt: skip
     return [h("h2", say("Scores")), table([say("Model"), say("Probe"), say("Items"), say("Value, 95 % interval")], cells)]
+
+
+def _probe(name: str, model: int) -> Node:
+    return link(name, f"/corrections?model={model}") if name in corrections.PROBES else h("span", name, class_="raw")
 
 
 def _measured(values: list[float | None]) -> tuple[str, str]:

@@ -54,14 +54,15 @@ class TaskSequence(Recipe):
         ]
         arms: dict[str, Chain] = {}
         scores: list[int] = []
+        first: dict[int, int] = {}  # by seed, what has learned the first task: there is nothing to replay yet, so two arms share it
         for name in ("plain", f"replay {self.replay:.0%}", "all at once")[: ARMS[self.arms]]:
             for seed in range(self.seeds):
                 arm = f"{name}, seed {seed}" if self.seeds > 1 else name
-                arms[arm] = [("start", model), *self._learned(queue, arm, model, tasks, seed)]
+                arms[arm] = [("start", model), *self._learned(queue, arm, model, tasks, seed, first)]
                 scores += self._measured(queue, [id for _, id in arms[arm]], tasks)
             queue(_report(arms, scores, tasks))
 
-    def _learned(self, queue: Queue, arm: str, model: int, tasks: list[int], seed: int) -> Chain:
+    def _learned(self, queue: Queue, arm: str, model: int, tasks: list[int], seed: int, first: dict[int, int]) -> Chain:
         if arm.startswith("all"):
             share = 1 / len(tasks)
             union = queue(MixDatasets(datasets=tasks, shares=[share] * len(tasks), seed=seed, save_as=f"All tasks ({arm})"))["dataset"]
@@ -73,7 +74,9 @@ class TaskSequence(Recipe):
                 shares = [1 - self.replay, *[self.replay / place] * place]
                 mixed = MixDatasets(datasets=[task, *tasks[:place]], shares=shares, seed=seed, save_as=f"Task {place + 1} with {arm}")
                 data = queue(mixed)["dataset"]
-            model = self._taught(queue, f"{arm}, task {place + 1}", model, data, seed)
+            shared = None if place else first.get(seed)
+            model = shared or self._taught(queue, f"{arm}, task {place + 1}", model, data, seed)
+            first.setdefault(seed, model)
             chain.append((f"task {place + 1}", model))
         return chain
 

@@ -43,6 +43,8 @@ def test_every_arm_ends_with_a_report_and_each_task_is_learned_from_the_last():
     plain = [stage for stage in stages if isinstance(stage, Finetune)][:3]
     assert [stage.data for stage in plain] == [2, 3, 4]
     assert plain[0].model == 1
+    replayed = [stage for stage in stages if isinstance(stage, Finetune)][3:5]
+    assert replayed[0].model == plain[1].model, "the first task is learned once"
     last = stages[-1]
     assert last.arms == ["plain"] * 4 + ["replay 5%"] * 4 + ["all at once"] * 2
     assert last.stages[:4] == ["start", "task 1", "task 2", "task 3"]
