@@ -45,8 +45,10 @@ def against(session: Session, probe: str) -> list[tuple[float, float]]:
 
 def models(session: Session, probes: Sequence[str]) -> list[tuple[Artifact, int, int]]:
     """Every model that answered these probes, newest first, with how many answers are judged and how many corrected."""
-    counts = select(Score.artifact, func.count().label("judged"), func.count(col(Correction.id)).label("corrected"))
-    counts = _with_corrections(counts).where(_is_last(col(Score.probe).in_(probes)))
+    answers, said = func.count(col(Score.response).distinct()), func.count(col(Correction.response).distinct())
+    counts = select(Score.artifact, answers.label("judged"), said.label("corrected"))
+    counts = counts.join(Correction, col(Correction.response) == col(Score.response), isouter=True)
+    counts = counts.where(col(Score.probe).in_(probes), col(Score.value).is_not(None))
     told = counts.group_by(col(Score.artifact)).subquery()
     query = select(Artifact, told.c.judged, told.c.corrected).join(told, told.c.artifact == Artifact.id)
     return [(model, judged, corrected) for model, judged, corrected in session.exec(query.order_by(col(Artifact.id).desc()))]
