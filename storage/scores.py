@@ -26,7 +26,7 @@ def judged(session: Session, artifact: int, step: int, suite_hash: str) -> dict[
     """The value of each item of a part of a suite with the answer it judges, where there is one."""
     query = select(Score.item_key, Response).join(Response, col(Response.id) == col(Score.response), isouter=True)
     query = query.where(Score.artifact == artifact, Score.suite_hash == suite_hash, Score.step == step)
-    answers = {key: response for key, response in session.exec(query.order_by(col(Score.id)))}
+    answers = dict(session.exec(query.order_by(col(Score.id))).all())
     return {key: (value, answers[key]) for key, value in values(session, artifact, step, suite_hash).items()}
 
 
