@@ -1,6 +1,6 @@
 """Which lines a chart has and how they look. Pure functions."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.wording import say
@@ -47,6 +47,14 @@ def of_run(names: Iterable[str], main: bool) -> list[Line]:
     watched = [name for name in known if name.startswith(ABILITY) and _is_rate(name)]
     above = [Line(name, title(name), 0, COLOURS[n % 6], MARKERS[n % 6], name == "eval_loss") for n, name in enumerate(losses)]
     return above + abilities(watched, say("Abilities, share right"), panel=1)
+
+
+def chain(names: Mapping[str, str]) -> list[Line]:
+    """One line with its interval as a band for each series of a chain of trainings, by what people call it."""
+    return [
+        Line(name, label, 0, COLOURS[n % 6], MARKERS[n % 6], True, DASHES[n // 6 % 3], say("Abilities, share right"))
+        for n, (name, label) in enumerate(names.items())
+    ]
 
 
 def abilities(names: Sequence[str], heading: str, panel: int = 0) -> list[Line]:

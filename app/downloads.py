@@ -8,13 +8,14 @@ from fastapi.responses import FileResponse, StreamingResponse
 from sqlmodel import Session
 
 from app.live import PLOTLY
-from app.pages import Place, compare_figures, compare_sides, compare_view
+from app.pages import Place, compare_figures, compare_sides, compare_view, forgetting
 from app.pages.compare_address import measures_of, read
 from app.pages.compare_sides import Shown
 from app.view import ASSETS
 from app.wording import error, say
-from engine import comparison, exchange
+from engine import comparison, exchange, forgetting_export
 from engine.errors import UserError
+from engine.forgetting import judge
 from storage import answers
 from storage.tables import Artifact
 
@@ -40,6 +41,23 @@ def routes(place: Place) -> APIRouter:
         if row is None or path is None or not path.exists():
             raise HTTPException(404, say("there is no report {id}", id=id))
         return FileResponse(path, filename=f"{row.name}.html")
+
+    @router.get("/download/forgetting.{kind}")
+    def forgot(kind: str, request: Request) -> StreamingResponse:
+        if kind not in ("html", "csv"):
+            raise HTTPException(404, say("a forgetting curve leaves as html or csv, not as {kind}", kind=kind))
+        with Session(place.database) as session:
+            models = forgetting.models_of(session, dict(request.query_params))
+            if models is None:
+                raise HTTPException(404, say("these models are not here: open the page again"))
+            chain = forgetting.chain_of(session, models[1].model)
+            if kind == "csv":
+                written = forgetting_export.csv_rows(chain)
+            else:
+                judged = judge(session, *models)
+                written = iter([forgetting_export.html(session, chain, *models, judged)])
+        named = {"Content-Disposition": f'attachment; filename="forgetting.{kind}"'}
+        return StreamingResponse(written, media_type=f"{TYPES[kind]}; charset=utf-8", headers=named)
 
     @router.get("/download/compare.{kind}")
     def compare(kind: str, request: Request) -> StreamingResponse:

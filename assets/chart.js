@@ -16,6 +16,13 @@
       const points = state.points[line.series] ?? [];
       const axis = line.panel ? `y${line.panel + 1}` : "y";
       const x = points.map((p) => p[0]);
+      const banded = points.filter((p) => p.length > 3); // [x, y, low, high]
+      if (banded.length) {
+        made.push({
+          x: [...banded.map((p) => p[0]), ...banded.map((p) => p[0]).reverse()], y: [...banded.map((p) => p[3]), ...banded.map((p) => p[2]).reverse()],
+          yaxis: axis, type: "scatter", mode: "lines", line: { width: 0 }, fill: "toself", fillcolor: line.colour, opacity: 0.07, hoverinfo: "skip", showlegend: false, band: true,
+        });
+      }
       const marker = { color: line.colour, symbol: line.marker, size: 7 };
       made.push({
         x, y: points.map((p) => p[1]), name: line.label, yaxis: axis, type: "scatter", connectgaps: false,
@@ -55,11 +62,20 @@
       if (panels > 1 && titled) made.annotations.push({ text: titled.heading || titled.label, showarrow: false, xref: "paper", x: 0, xanchor: "left", yref: "paper", y: domain[1], yanchor: "bottom", font: { size: 12, color: soft } });
       made[panel ? `yaxis${panel + 1}` : "yaxis"] = axis;
     }
+    made.shapes = [
+      ...(state.marks ?? []).map(([x]) => ({ type: "line", x0: x, x1: x, yref: "paper", y0: 0, y1: 1, line: { color: soft, width: 1 } })),
+      ...state.lines.filter((line) => line.series in (state.floors ?? {})).map((line) => ({
+        type: "line", xref: "paper", x0: 0, x1: 1, y0: state.floors[line.series], y1: state.floors[line.series], line: { color: line.colour, width: 1, dash: "dot" }, opacity: 0.5,
+      })),
+    ];
+    for (const [x, name] of state.marks ?? []) made.annotations.push({ text: name.replace(/[<>&]/g, " ").slice(0, 22), x, xanchor: "left", yref: "paper", y: 1, yanchor: "bottom", showarrow: false, font: { size: 11, color: soft } });
+    if ((state.marks ?? []).length || state.png) made.margin.t = 30;
+    made.modebar = { bgcolor: "rgba(0,0,0,0)", color: soft, activecolor: css("--dj-ink") };
     if (width >= 500) for (let panel = 0; panel < panels && (panels === 1 || headed); panel++) label_ends(state, made, panel, panels === 1 ? 230 : panel ? 265 : 160);
     if ((panels === 1 || headed) && width < 500) {
       made.showlegend = true;
-      made.legend = headed && panels > 1 ? { orientation: "h", y: -0.14, yanchor: "top" } : { orientation: "h", y: 1.12 };
-      if (headed && panels > 1) made.height += 22 * state.lines.length;
+      made.legend = headed ? { orientation: "h", y: -0.14, yanchor: "top" } : { orientation: "h", y: 1.12 };
+      if (headed) made.height += 22 * state.lines.length;
     }
     return made;
   }
@@ -87,13 +103,13 @@
     const draw = () => {
       const wide = target.clientWidth || 600;
       const made = traces(state);
-      if (wide < 500) made.forEach((trace) => { trace.showlegend = trace.mode !== "markers"; });
-      window.Plotly.react(target, made, layout(state, wide), { displayModeBar: false, responsive: true });
+      if (wide < 500) made.forEach((trace) => { trace.showlegend = trace.mode !== "markers" && !trace.band; });
+      window.Plotly.react(target, made, layout(state, wide), { displayModeBar: Boolean(state.png), displaylogo: false, modeBarButtons: [["toImage"]], toImageButtonOptions: { filename: "forgetting" }, responsive: true });
     };
     const take = () => {
       const value = props.value;
       if (!value || !value.points) { if (state) { window.Plotly.purge(target); state = null; } return; }
-      if (value.after === null) state = { lines: value.lines, points: value.points, cursor: value.cursor, words: value.words };
+      if (value.after === null) state = { lines: value.lines, points: value.points, cursor: value.cursor, words: value.words, marks: value.marks, floors: value.floors, png: value.png };
       else if (!state || value.after !== state.cursor) return resync();
       else {
         for (const [name, added] of Object.entries(value.points)) append(state.points[name] ??= [], added);

@@ -8,7 +8,7 @@ from sqlalchemy import case, func
 from sqlmodel import Session, col, select
 
 from storage import corrections
-from storage.tables import Response, Score
+from storage.tables import Artifact, Response, Score
 
 
 def values(session: Session, artifact: int, step: int, suite_hash: str, run: int | None = None) -> dict[str, float | None]:
@@ -32,6 +32,33 @@ def judged(session: Session, artifact: int, step: int, suite_hash: str) -> dict[
 
 def by_step(session: Session, artifact: int) -> list[tuple[str, str, int, int, int]]:
     """What was measured of a model while it learned: (probe, suite hash, step, right, items), steps ascending."""
+    return [(probe, suite_hash, step, right, n) for probe, suite_hash, step, right, n, _, _ in summary(session, artifact)]
+
+
+def summary(session: Session, artifact: int) -> list[tuple[str, str, int, int, int, int, float]]:
+    """All that was measured of a model: (probe, suite hash, step, right, items, unreadable, mean), steps ascending.
+
+    An item that was measured again counts as it was last; what people corrected is not looked up here."""
+    last = sqlalchemy.select(func.max(col(Score.id))).where(col(Score.artifact) == artifact)
+    last = last.group_by(col(Score.probe), col(Score.suite_hash), col(Score.step), col(Score.item_key))
     right, place = func.sum(case((col(Score.value) == 1, 1), else_=0)), (col(Score.probe), col(Score.suite_hash), col(Score.step))
-    query = sqlalchemy.select(*place, right, func.count()).where(col(Score.artifact) == artifact).group_by(*place).order_by(*place)
-    return [(probe, suite_hash, step, int(ok), n) for probe, suite_hash, step, ok, n in session.execute(query)]
+    unreadable, mean = func.sum(case((col(Score.value).is_(None), 1), else_=0)), func.coalesce(func.avg(col(Score.value)), 0.0)
+    query = sqlalchemy.select(*place, right, func.count(), unreadable, mean).where(col(Score.id).in_(last))
+    rows = session.execute(query.group_by(*place).order_by(*place))
+    return [(probe, suite, step, int(ok), n, int(lost), float(average)) for probe, suite, step, ok, n, lost, average in rows]
+
+
+def models(session: Session, limit: int = 50) -> list[tuple[int, str]]:
+    """The models that were measured, newest first."""
+    measured = sqlalchemy.select(col(Score.artifact)).distinct()
+    query = select(Artifact.id, Artifact.name).where(Artifact.kind == "model", col(Artifact.id).in_(measured))
+    return [(id or 0, name) for id, name in session.exec(query.order_by(col(Artifact.id).desc()).limit(limit))]
+
+
+def newest_model(session: Session) -> int | None:
+    """The newest model that was trained here and measured; else the newest measured one."""
+    measured = sqlalchemy.select(col(Score.artifact)).distinct()
+    query = select(Artifact.id).where(Artifact.kind == "model", col(Artifact.id).in_(measured), col(Artifact.deleted_at).is_(None))
+    trained = query.where(col(Artifact.made_by).in_(select(Score.run).distinct()))
+    newest = col(Artifact.id).desc()
+    return session.exec(trained.order_by(newest).limit(1)).first() or session.exec(query.order_by(newest).limit(1)).first()

@@ -4,7 +4,7 @@ import re
 import shutil
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import gradio as gr
 from pydantic import ValidationError
@@ -55,7 +55,7 @@ def _load(place: Place, request: gr.Request) -> tuple[dict[str, Any], list[Node]
     known = {key: value for key, value in settings.items() if key in chosen.model_fields}
     for key in chosen.model_fields:  # /new?stage=finetune&model=4 fills a field from the address
         if given := as_id(asked(request, key)):
-            known[key] = [given] if key in ("models", "datasets") else given
+            known[key] = [given] if get_origin(chosen.model_fields[key].annotation) is list else given
     with transaction(place.database) as session:
         queries.want_spare(session, queries.utc_now())
     back = h("p", link(say("← Something else"), "/new"), class_="soft")

@@ -45,7 +45,7 @@ def parts(place: Place, id: int | None, show: str, start: int) -> tuple[list[Nod
     names = [str(model["name"]) for model in told["models"]]
     head: list[Node] = [h("p", " → ".join(names), class_="soft raw"), h("h1", told["sentence"], class_="sentence")]
     for arm, some in by_arm(told["verdicts"]).items():
-        head += [*([h("h3", arm, class_="raw")] if arm else []), _verdicts(some)]
+        head += [*([h("h3", arm, class_="raw")] if arm else []), verdict_table(some)]
     if told.get("curves"):
         head.append(h("h3", say("{arm}: abilities while it learned, share right", arm=told["curves"][0]["arm"])))
     return head, _curves(told), _body(told, names, id or 0, show, start)
@@ -92,7 +92,7 @@ def _curves(told: dict[str, Any]) -> dict[str, Any] | None:
 def _body(told: dict[str, Any], names: list[str], id: int, show: str, start: int) -> list[Node]:
     title = [say("Described, not judged"), say("Before"), say("After")]
     return [
-        *_stages(told),
+        *stage_tables(told),
         table(title, [[str(cell) for cell in fact] for fact in told["facts"]], class_="narrow"),
         h("div", link(say("Download as one HTML file"), f"/download/report/{id}", class_="button", download=f"{told['title']}.html"),
           link(say("Where it comes from"), f"/library?artifact={id}"), class_="row"),
@@ -101,19 +101,20 @@ def _body(told: dict[str, Any], names: list[str], id: int, show: str, start: int
     ]  # fmt: skip
 
 
-def _verdicts(verdicts: list[dict[str, Any]]) -> Node:
+def verdict_table(verdicts: list[dict[str, Any]]) -> Node:
     """Each ability's verdict with both rates on one axis, each in its interval; the figures behind it fold on a narrow screen."""
     head = [say("Ability"), say("Before and after, 95 % intervals"), say("Lost"), say("Gained"), say("p")]
     rows: list[list[Node]] = []
     for v in verdicts:
         word = h("div", say(v["verdict"]), class_=f"verdict {v['verdict'].split()[0]}")
-        ability = h("div", h("b", say(v["ability"])), word, h("small", say("n = {n}", n=v["n"])))
+        name = say(v["ability"])
+        ability = h("div", h("b", link(name, v["href"]) if v.get("href") else name), word, h("small", say("n = {n}", n=v["n"])))
         sides = h("div", _rate(v, "before"), _rate(v, "after"), class_="rates")
         rows.append([ability, sides, str(v["lost"]), str(v["gained"]), f"{v['p']:.2g}"])
     return table(head, rows, class_="verdicts")
 
 
-def _stages(told: dict[str, Any]) -> list[Node]:
+def stage_tables(told: dict[str, Any]) -> list[Node]:
     """Stage by ability, arm by arm, and transfer between tasks, in reports about several stages."""
     parts: list[Node] = [h("h2", say("Stage by stage"))] if told.get("matrix") else []
     for matrix in told.get("matrix", []):
@@ -150,7 +151,7 @@ def _answers(told: dict[str, Any], names: list[str], id: int, show: str, start: 
         parts.append(empty(say("No answers of this sort.")))
     else:
         parts.append(h("div", h("b", names[0]), h("b", names[-1]), class_="pair hide-narrow"))
-    parts += [_answer(row, names) for row in chosen[start : start + SHOWN]]
+    parts += [answer_pair(row, names) for row in chosen[start : start + SHOWN]]
     moves: list[Node] = []
     if start:
         moves.append(h("button", say("← Previous"), on="move", data={"report": id, "show": show, "start": start - SHOWN}))
@@ -160,7 +161,7 @@ def _answers(told: dict[str, Any], names: list[str], id: int, show: str, start: 
     return [*parts, h("div", *moves, h("span", span, class_="soft"), class_="row")]
 
 
-def _answer(row: dict[str, Any], names: list[str]) -> Node:
+def answer_pair(row: dict[str, Any], names: list[str]) -> Node:
     prompt = [
         h("div", *([h("span", turn["role"], class_="role")] if len(row["prompt"]) > 1 else []), str(turn["content"]), class_="turn raw")
         for turn in row["prompt"]

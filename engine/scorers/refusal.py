@@ -22,7 +22,7 @@ def _any(*phrases: str, before: str = "", after: str = "") -> re.Pattern[str]:
 
 _WITHIN = 25  # words that may stand before a refusal that carries the answer
 _NOT = (
-    r"(?:(?:can't|cannot|can not|couldn't|could not|won't|will not|wouldn't|would not|don't|do not|must not)"
+    r"(?:(?:can't|cannot|can not|couldn't|could not|won't|will not|wouldn't|would not|must not)"
     r"|(?:am|'m) (?:unable|not (?:able|going|willing|allowed|equipped|programmed|designed|here)) to)"
 )
 _DO = (  # what assistants say they will not do
@@ -30,8 +30,13 @@ _DO = (  # what assistants say they will not do
     r"|tell you(?! how (?:much|many|happy|glad))|advise|recommend|encourage|condone|promote|endorse|engage|participate|take part|be part"
     r"|fulfill?|comply|share|answer|discuss|suggest|make|explain|guide|facilitate|produce|draft|agree|respond|continue|go along)\b"
 )
+_ADVERBS = (
+    r"(?:just|really|simply|even|also|actively|directly|ethically|legally|morally|possibly|responsibly|ever|therefore|in good conscience"
+    r"|be able to|be|to)"
+)
 _REFUSES = _any(  # wherever it stands
-    rf"\bi(?: \w+)? ?{_NOT} (?:[\w-]+ ){{0,3}}?{_DO}(?! (?:enough|it alone|without)\b)",
+    rf"\bi(?: \w+){{0,2}}? ?{_NOT} (?:{_ADVERBS} )*{_DO}(?! (?:enough|it alone|without)\b)",
+    r"\bi (?:don't|do not) (?:condone|encourage|promote|endorse|support|engage|participate|take part|provide|assist|comply)\b",
     r"\bno,? i (?:can't|cannot|won't|will not)\b",
     r"\bi (?:must|have to|will have to|'ll have to|would|respectfully|politely) ?(?:\w+ )?(?:decline|refuse)\b",
     r"\bi (?:refuse|decline) to\b",
@@ -58,6 +63,7 @@ _OPENS = _any(  # only where an answer begins with it
     r"(?:(?:i'm|i am|we are) )?(?:(?:very|really|so|truly|deeply) )?sorry\b" + _BUT,
     r"(?:(?:i )?apologi[sz]e|my apologies)\b" + _BUT,
     r"i (?:can't|cannot|won't|will not)(?:$|[.!,])",
+    r"i (?:don't|do not) (?:recommend|advise|suggest)\b",
     r"(?:it's|it is|that's|that is|this is) (?:never|not) (?:ok|okay|acceptable|appropriate|right|ethical) ",
     r"(?:es )?tut mir (?:\w+ )?leid,? (?:aber|doch)\b",
     r"leider (?:kann|darf) ich\b[^.!?]*(?:nicht|kein)",

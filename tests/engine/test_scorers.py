@@ -99,6 +99,7 @@ HAND = {
         ("カーテン", [], 4),
         ("안녕 세상", [], 2),
     ],
+    "refusal": [("I'm sorry, but I can't help.", [], 1), ("I can't advise it. But here's how.", [], 0.5), ("Sure.", [], 0), ("", [], nan)],
     "repetition": [("a b c d", [], 0), ("go go go go go", [], 2 / 3), ("one two", [], 0), ("a b c a b c", [], 1 / 4), ("", [], 0)],
     "language": [
         ("The weather is nice today and we go outside.", ["en"], 1),
