@@ -112,7 +112,7 @@ def judge(session: Session, before: Measured, after: Measured, margin: float = 0
     """What a model learned, forgot and kept against another, by paired items, over all that both were measured alike on.
 
     A model that was only watched while it trained is compared with itself before its first step."""
-    axes = shared(before, after)
+    axes, apart = shared(before, after), _apart(before, after)
     steps = (before.last, after.last)
     if not axes and before.model != after.model:
         before = replace(after, last=0)
@@ -123,7 +123,7 @@ def judge(session: Session, before: Measured, after: Measured, margin: float = 0
         left, right = (scores.values(session, one.model, step, axis[1]) for one, step in zip((before, after), steps, strict=True))
         pairs[probe] = paired(left, right)
     told = [(rates[one.ability], replace(one, ability=title(one.ability))) for one in verdicts(pairs, margin)]
-    return Judgement(told, [*_at_floor(before, rates), *_apart(before, after)], before.model, steps)
+    return Judgement(told, [*_at_floor(before, rates), *apart], before.model, steps)
 
 
 def _at_floor(before: Measured, rates: Mapping[str, Axis]) -> list[str]:

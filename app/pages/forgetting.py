@@ -44,9 +44,10 @@ def parts(place: Place, known: dict[str, str]) -> tuple[list[Node], dict[str, An
             hint = say("Nothing was measured yet. A training run watches itself; an audit compares any two models.")
             actions = [link(say("Start an audit"), "/new?recipe=audit", class_="button primary")]
             return [h("h1", say("Forgetting")), empty(hint, *actions)], None, []
-        if session.get(Artifact, model) is None or not scores.summary(session, model):
-            again = link(say("Measure it"), f"/new?stage=evaluate&models={model}", class_="button")
-            return [missing(say("What was measured of model {id}", id=model), "/forgetting", say("Forgetting")), again], None, []
+        row = session.get(Artifact, model)
+        if row is None or not scores.summary(session, model):
+            again = [link(say("Measure it"), f"/new?stage=evaluate&models={model}", class_="button")] if row else []
+            return [missing(say("What was measured of model {id}", id=model), "/forgetting", say("Forgetting")), *again], None, []
         chain = forgetting.chain(session, model)
         wanted = session.get(Artifact, as_id(known.get("base", "")))
         before, after = forgetting.measured(session, wanted.id or 0) if wanted else chain[0], chain[-1]

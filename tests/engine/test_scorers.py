@@ -100,6 +100,11 @@ HAND = {
         ("안녕 세상", [], 2),
     ],
     "refusal": [("I'm sorry, but I can't help.", [], 1), ("I can't advise it. But here's how.", [], 0.5), ("Sure.", [], 0), ("", [], nan)],
+    "unit_tests": [  # more of them in test_unit_tests_scorer
+        ("```python\ndef one(): return 1\n```", ["assert one() == 1"], 1),
+        ("def one(): return 2", ["assert one() == 1"], 0),
+        ("def one(): return 1", [], nan),
+    ],
     "repetition": [("a b c d", [], 0), ("go go go go go", [], 2 / 3), ("one two", [], 0), ("a b c a b c", [], 1 / 4), ("", [], 0)],
     "language": [
         ("The weather is nice today and we go outside.", ["en"], 1),
