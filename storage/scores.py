@@ -59,6 +59,6 @@ def newest_model(session: Session) -> int | None:
     """The newest model that was trained here and measured; else the newest measured one."""
     measured = sqlalchemy.select(col(Score.artifact)).distinct()
     query = select(Artifact.id).where(Artifact.kind == "model", col(Artifact.id).in_(measured), col(Artifact.deleted_at).is_(None))
-    trained = query.where(col(Artifact.made_by).in_(select(Score.run).distinct()))
+    trained = query.where(col(Artifact.id).in_(select(Score.artifact).where(Score.step > 0)))
     newest = col(Artifact.id).desc()
     return session.exec(trained.order_by(newest).limit(1)).first() or session.exec(query.order_by(newest).limit(1)).first()
