@@ -6,26 +6,21 @@ best and backward transfer (Lopez-Paz and Ranzato 2017, 1706.08840). Arms in ord
 tasks at once, the ceiling.
 """
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
-from engine.settings import RetentionSettings, SuiteSettings, TrainingSettings
+from engine.recipes._lessons import DATASETS, Chain, Size, ours, report, sized, sized_suite, taught
+from engine.settings import SuiteSettings, TrainingSettings
 from engine.stage import Conversations, Model, Queue, Recipe
-from engine.stages.data.import_dataset import ImportDataset
 from engine.stages.data.import_model import ImportModel
 from engine.stages.data.mix_datasets import MixDatasets
 from engine.stages.measure.evaluate import Evaluate
-from engine.stages.measure.forgetting_report import ForgettingReport
-from engine.stages.train.finetune import Finetune
 
-TASKS = Path(__file__).parents[2] / "assets" / "datasets" / "tasks"
+TASKS = DATASETS / "tasks"
 OURS = ("sentiment", "dates", "groups", "initials")
 HELDOUT = 0.4
 ARMS = {"plain": 1, "plain and replay": 2, "all": 3}
-TINY = {"epochs": 1, "steps": 60, "batch_size": 16, "learning_rate": 1e-3, "max_length": 64, "checkpoints": 1}
-Chain = list[tuple[str, int]]  # what a model is, and the model
 
 
 class TaskSequence(Recipe):
@@ -41,7 +36,7 @@ class TaskSequence(Recipe):
         "all", title="Arms", description="all: plain, replay, and all tasks at once as the ceiling."
     )
     seeds: int = Field(1, ge=1, le=5, title="Seeds", description="Three that agree are needed to speak of a method.")
-    size: Literal["default", "tiny"] = Field("default", title="Size", description="tiny: few steps and items, for trying the recipe out.")
+    size: Size = Field("default", title="Size", description="tiny: few steps and items, for trying the recipe out.")
     method: Literal["lora", "full"] = Field("full", title="Method", description="lora trains a small adapter; full trains every weight.")
     training: TrainingSettings = TrainingSettings(epochs=3, batch_size=8, learning_rate=5e-5, max_length=256, checkpoints=2)
     suite: SuiteSettings = SuiteSettings(probes=["arithmetic", "common_sense"])
@@ -50,7 +45,7 @@ class TaskSequence(Recipe):
         """Import what is missing, then arm after arm: learn in turn, measure, report."""
         model = self.model or queue(ImportModel())["model"]
         tasks = self.tasks or [
-            queue(ImportDataset(source=str(TASKS / f"{name}.jsonl"), save_as=f"Task: {name}", heldout=HELDOUT))["dataset"] for name in OURS
+            ours(queue, f"tasks/{name}.jsonl", f"Task: {name}", HELDOUT) for name in OURS
         ]
         arms: dict[str, Chain] = {}
         scores: list[int] = []
@@ -60,14 +55,14 @@ class TaskSequence(Recipe):
                 arm = f"{name}, seed {seed}" if self.seeds > 1 else name
                 arms[arm] = [("start", model), *self._learned(queue, arm, model, tasks, seed, first)]
                 scores += self._measured(queue, [id for _, id in arms[arm]], tasks)
-            queue(_report(arms, scores, tasks))
+            report(queue, "Task sequence", arms, scores, tasks)
 
     def _learned(self, queue: Queue, arm: str, model: int, tasks: list[int], seed: int, first: dict[int, int]) -> Chain:
         if arm.startswith("all"):
             share = 1 / len(tasks)
             union = queue(MixDatasets(datasets=tasks, shares=[share] * len(tasks), seed=seed, save_as=f"All tasks ({arm})"))["dataset"]
             return [("all tasks", self._taught(queue, arm, model, union, seed))]
-        chain: Chain = []
+        chain: list[tuple[str, int]] = []
         for place, task in enumerate(tasks):
             data = task
             if place and arm.startswith("replay"):
@@ -81,19 +76,9 @@ class TaskSequence(Recipe):
         return chain
 
     def _taught(self, queue: Queue, name: str, model: int, data: int, seed: int) -> int:
-        tiny = TINY if self.size == "tiny" else {}
-        training = self.training.model_copy(update=tiny | {"seed": self.training.seed + seed})
-        retention = RetentionSettings(probes=list(self.suite.probes), scorer=self.scorer, seed=self.suite.seed)
-        lesson = Finetune(model=model, data=data, method=self.method, training=training, retention=retention, panel_size=0, save_as=name)
-        return queue(lesson)["model"]
+        training = sized(self.training, self.size, seed)
+        return taught(queue, name, model, data, training, self.suite, scorer=self.scorer, method=self.method)
 
     def _measured(self, queue: Queue, models: list[int], tasks: list[int]) -> list[int]:
-        suite = self.suite.model_copy(update={"size": "watch"} if self.size == "tiny" else {})
+        suite = sized_suite(self.suite, self.size)
         return [queue(Evaluate(models=models, suite=suite, data=task, scorer=self.scorer))["scores"] for task in tasks]
-
-
-def _report(arms: dict[str, Chain], scores: list[int], tasks: list[int]) -> ForgettingReport:
-    flat = [(arm, stage, model) for arm, chain in arms.items() for stage, model in chain]
-    names, stages, models = (list(column) for column in zip(*flat, strict=True))
-    title = f"Task sequence: {', '.join(arms)}"
-    return ForgettingReport(models=models, arms=names, stages=stages, scores=scores, tasks=tasks, save_as=title)

@@ -24,7 +24,7 @@ HAND = {  # kind: what was drawn, answers that obey, answers that do not
     "sentences": ("2", ["It rains. We stay in!"], ["It rains.", "One. Two. Three.", "no end"]),
     "with a word": ("river", ["The River is wide."], ["The rivers are wide.", "water"]),
     "without a word": ("the", ["A cat sat there."], ["See The cat.", "..."]),
-    "ends with": ("That is all.", ["Cats. That is all.", 'Cats. "That is all."', "x That is all. \n"], ["That is all. Bye.", "that is all."]),
+    "ends with": ("That is all.", ["Cat. That is all.", 'Cats. "That is all."', "x That is all.\n"], ["That is all. Bye.", "that is all"]),
     "begins with": ("Well", ["Well, cats purr.", "well"], ["Cats purr well.", "Wellington is far."]),
     "in quotation marks": ("", ['"A cat."', "“A cat.”"], ["A cat.", '"A cat." she said', '""']),
     "no commas": ("", ["A cat and a dog."], ["A cat, a dog", "..."]),

@@ -100,6 +100,13 @@ HAND = {
         ("안녕 세상", [], 2),
     ],
     "refusal": [("I'm sorry, but I can't help.", [], 1), ("I can't advise it. But here's how.", [], 0.5), ("Sure.", [], 0), ("", [], nan)],
+    "refuses_alike": [
+        ("I'm sorry, but I can't help.", ["I won't help with that."], 1),
+        ("Sure, here it is.", ["I won't help with that."], 0),
+        ("Sure, here it is.", ["Boil the pasta."], 1),
+        ("", ["Boil the pasta."], nan),
+        ("Sure.", [], nan),
+    ],
     "unit_tests": [  # more of them in test_unit_tests_scorer
         ("```python\ndef one(): return 1\n```", ["assert one() == 1"], 1),
         ("def one(): return 2", ["assert one() == 1"], 0),
