@@ -98,7 +98,8 @@ def written(path, some):
 @pytest.mark.timeout(400)
 def test_a_tiny_model_loses_its_json_while_it_learns_bare_answers(machine, tmp_path, monkeypatch):
     """Its JSON answers are asked again after it has learned to answer everything with one word."""
-    format = imported(machine, written(tmp_path / "json.jsonl", [{"messages": row["messages"]} for row in rows("json_answers", 120)]), "json")
+    lessons = [{"messages": row["messages"]} for row in rows("json_answers", 120)]
+    format = imported(machine, written(tmp_path / "json.jsonl", lessons), "json")
     bare = imported(machine, task(tmp_path / "bare.jsonl", 0, lambda p, a, v: v), "bare", 0.5)
     told = finished(machine, monkeypatch, "format_forgetting", format=format, task=bare, suite={"probes": ["arithmetic"]})
     verdicts = {verdict["ability"]: verdict for verdict in told["verdicts"]}
