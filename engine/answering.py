@@ -255,7 +255,11 @@ def _begins(models: "Models", question: Question, going: list[Question]) -> bool
     try:
         if models.base_of(model) not in models.bases:
             visit.tell(Said(model.id, "status", f"loading {model.name}"))
-        question.answer = models.answer(model, question.asked.messages, question.sampling, busy)
+        asked = question.asked
+        if asked.text is None:
+            question.answer = models.answer(model, asked.messages, question.sampling, busy)
+        else:
+            question.answer = models.likeliest(model, asked.messages, asked.text, busy)
         going.append(question)
     except NoRoom as error:
         visit.tell(Said(model.id, "status" if going else "error", str(error)))
@@ -285,6 +289,9 @@ def _ask_endpoint(question: Question) -> None:
     from engine.endpoints import Endpoint
 
     visit, model, began, pieces = question.visit, question.model, time.monotonic(), 0
+    if question.asked.text is not None:
+        visit.tell(Said(model.id, "error", f"{model.name} is an endpoint, and gives no probabilities of its next token here"))
+        return
     try:
         endpoint = Endpoint.from_summary(model.summary)
         place = f"endpoint at {urlsplit(endpoint.address).hostname}"

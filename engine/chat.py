@@ -130,10 +130,18 @@ class Chat:
 
     def encode_text(self, text: str, *, max_length: int | None = None) -> Encoded:
         """Plain text and its end, everything learned from. It begins as this tokenizer begins a text."""
-        begin = self.tokens.get("bos_token", "")
-        begins = bool(begin) and self.tokenizer.token_to_id(begin) in self.tokenizer.encode("").ids
-        whole = (begin if begins else "") + text + self.tokens.get("eos_token", "")
+        whole = self._begin + text + self.tokens.get("eos_token", "")
         return self._encode(whole, [(0, len(whole))], max_length)
+
+    def text_ids(self, text: str) -> list[int]:
+        """The tokens of a plain text that goes on. It begins as this tokenizer begins a text."""
+        return list(self.tokenizer.encode(self._begin + text, add_special_tokens=False).ids)
+
+    @cached_property
+    def _begin(self) -> str:
+        """What this tokenizer puts before a text."""
+        begin = self.tokens.get("bos_token", "")
+        return begin if begin and self.tokenizer.token_to_id(begin) in self.tokenizer.encode("").ids else ""
 
     def _answers(self, messages: Messages, text: str) -> list[tuple[int, int]]:
         """Where the assistant's turns stand in the text, each with its stop token."""

@@ -39,10 +39,12 @@ ENDS = ("done", "error")
 
 @dataclass(frozen=True)
 class Asked:
-    """One model and the conversation it shall continue."""
+    """One model and the conversation it shall continue. With a `text` its ten likeliest next tokens are asked for instead: of
+    the text alone, or of an answer to the conversation that begins with it."""
 
     model: int
     messages: list[dict[str, Any]]
+    text: str | None = None
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,9 @@ class Said:
     """Something a model said, or something about it.
 
     text, thought: the next piece of the answer, or of the reasoning before it. status: what a person should know
-    meanwhile; about all models if `model` is 0, which is said in every silent second, even empty. done: the whole answer, and why it
-    ended ("stop", "length"). error: why there will be no more of it. Every model ends with one done or one error.
+    meanwhile; about all models if `model` is 0, which is said in every silent second, even empty. done: the whole answer,
+    and why it ended ("stop", "length"; "next": the text is JSON, [token, probability] by likelihood). error: why there
+    will be no more of it. Every model ends with one done or one error.
     """
 
     model: int

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 from sqlmodel import Session
 
-from app.pages import Place, all_asked, as_id, compare_start, compare_view, run_title, talk
+from app.pages import Place, all_asked, as_id, compare_start, compare_view, next_token, run_title, talk
 from app.pages.compare_address import measures_of, read
 from app.pages.compare_sides import look
 from app.view import Node, action, h, link, problem, view
@@ -26,9 +26,10 @@ def build(place: Place, demo: gr.Blocks) -> None:
     state = gr.State({})
     shown = view()
     talk.build(place, demo)
+    next_token.build(place, demo)
 
     def load(request: gr.Request) -> list[Any]:
-        if talk.wanted(request):
+        if talk.wanted(request) or next_token.wanted(request):
             return [{}, []]
         known = start(request)
         return [known, tree(place, known)]

@@ -78,7 +78,9 @@ def _talk(models: Sequence[Artifact], picked: Sequence[int]) -> list[Node]:
         else h("button", say("Start a conversation"), disabled=True)
     )
     hint = h("p", say("Pick up to {n} models: all of them answer at once, word by word.", n=MOST), class_="soft")
-    return [h("h2", say("Talk to them live")), h("div", hint, h("div", *boxes, class_="checks"), go_on, class_="card")]
+    weigh = link(say("What comes next?"), "/compare?next=" + ",".join(map(str, picked)), class_="button")
+    card = h("div", hint, h("div", *boxes, class_="checks"), h("div", go_on, weigh, class_="row"), class_="card")
+    return [h("h2", say("Talk to them live")), card]
 
 
 def _full(picked: Sequence[int], model: Artifact) -> bool:

@@ -7,6 +7,7 @@ memory would take a training run down with it.
 """
 
 import gc
+import json
 import logging
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 CHUNK = 512  # tokens of a prompt read at once: between two chunks other models speak, and a stop is seen
 SPARE_MEMORY = 256 * 2**20  # what computing takes beside weights and cache
 NO_ADAPTER = "none"
+LIKELIEST = 10  # next tokens that are told with their probabilities
 
 
 class NoRoom(UserError):
@@ -99,20 +101,53 @@ class Models:
 
         Raises UserError if the prompt is too long or the model too large, NoRoom while the `busy` bases are in its way.
         """
+        chat = self._chat(model)
+        ids = chat.prompt_ids(messages, sampling.thinking)
+        base, adapter, longest = self._ready(model, ids, sampling.max_new_tokens, busy)
+        telling = Telling(chat, chat.opens_thought(messages, sampling.thinking))
+        tokens = _tokens(base, adapter, ids, _chooser(base.whole.device, sampling))
+        return self._tell(model.id, telling, tokens, longest - len(ids))
+
+    def likeliest(self, model: Input, messages: Messages, text: str, busy: Collection[int] = ()) -> Iterator[Said | None]:
+        """The `LIKELIEST` next tokens after a text, or after an answer to the messages that begins with it, in one last piece.
+
+        Probabilities are those of the whole vocabulary, in float32. Raises as `answer` does, and UserError for nothing to read.
+        """
+        chat = self._chat(model)
+        ids = [*chat.prompt_ids(messages), *chat.tokenizer.encode(text, add_special_tokens=False).ids] if messages else chat.text_ids(text)
+        if not ids:
+            raise UserError("there is no text to continue: type one")
+        base, adapter, _ = self._ready(model, ids, 1, busy)
+        return self._weigh(model.id, chat, base, adapter, ids)
+
+    def _weigh(self, model: int, chat: Chat, base: Base, adapter: str, ids: list[int]) -> Iterator[Said | None]:
+        began, cache, out = perf_counter(), None, None
+        for start in range(0, len(ids), CHUNK):
+            yield None
+            out = base.read(adapter, ids[start : start + CHUNK], cache)
+            cache = out.past_key_values
+        assert out is not None
+        with torch.inference_mode():
+            likely = torch.softmax(out.logits[0, -1].float(), -1).topk(LIKELIEST)
+        pairs = zip(likely.indices.tolist(), likely.values.tolist(), strict=True)
+        told = [[chat.decode([*ids, id], special=True)[len(chat.decode(ids, special=True)) :], share] for id, share in pairs]
+        yield Said(model, "done", json.dumps(told), "next", len(ids), perf_counter() - began, self.place)
+
+    def _chat(self, model: Input) -> Chat:
         if model.id not in self._chats:
             self._chats[model.id] = Chat.open(model.folder)
-        chat = self._chats[model.id]
-        ids = chat.prompt_ids(messages, sampling.thinking)
+        return self._chats[model.id]
+
+    def _ready(self, model: Input, ids: list[int], new: int, busy: Collection[int]) -> tuple[Base, str, int]:
+        """The base in memory, the name of the adapter over it, and how many tokens there may be in all."""
         _refuse_too_long(model, ids, model.summary.get("context_length"))
         base = self._base(model, busy)
         context = getattr(base.whole.config.get_text_config(), "max_position_embeddings", None) or 2**31
         _refuse_too_long(model, ids, context)
-        longest = min(len(ids) + sampling.max_new_tokens, context)
+        longest = min(len(ids) + new, context)
         adapter = NO_ADAPTER if self.base_of(model) == model.id else self._lay(base, model)
         self._make_room(model, _cache_size(base.whole, longest), {*busy, self.base_of(model)})
-        telling = Telling(chat, chat.opens_thought(messages, sampling.thinking))
-        tokens = _tokens(base, adapter, ids, _chooser(base.whole.device, sampling))
-        return self._tell(model.id, telling, tokens, longest - len(ids))
+        return base, adapter, longest
 
     def _tell(self, model: int, telling: "Telling", tokens: Iterator[int | None], room: int) -> Iterator[Said | None]:
         began, reason = perf_counter(), None
