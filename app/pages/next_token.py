@@ -75,7 +75,7 @@ def columns(place: Place, ids: list[int], asked: str, text: str) -> list[Node]:
     questions = [Asked(id, messages, text) for id in names]
     with closing(ask(place.database, place.home, questions, SamplingSettings())) as told:
         ends = {said.model: said for said in told if said.kind in ("done", "error")}
-    return [h("div", *[_column(id, name, ends.get(id)) for id, name in names.items()], class_="columns")]
+    return [h("div", *[_column(id, name, ends.get(id)) for id, name in names.items()], class_=f"columns n{len(names)}")]
 
 
 def _column(id: int, name: str, said: Said | None) -> Node:

@@ -17,8 +17,9 @@ from engine.stages.measure.evaluate import Evaluate
 from engine.training.measuring import log_probabilities, measure
 from engine.training.models import load_model
 from engine.work import Work
-from storage.tables import Artifact, Response, Score
+from storage.tables import Artifact, Event, Response, Score
 from tests.engine.teaching import Class, conversations
+from tests.serving import serving
 from tests.tiny_model import untrained_model
 
 
@@ -169,3 +170,41 @@ def test_a_stopped_run_goes_on_with_what_is_missing(school, database):
         rows = session.exec(select(Score)).all()
         assert len(rows) == len({row.item_key for row in rows}) == 32
         assert session.get(Artifact, school.model)
+
+
+@pytest.fixture
+def endpoint(school, tmp_path):
+    with serving() as server:
+        (tmp_path / "endpoint").mkdir()
+        told = {"format": "endpoint", "address": server.address, "model": "served", "retries": 0}
+        yield server, school.add("model", "served", tmp_path / "endpoint", **told)
+
+
+def test_an_endpoint_is_asked_what_it_can_answer_and_told_what_it_cannot(school, endpoint, database):
+    _, model = endpoint
+    stage = Evaluate(models=[model], suite=SuiteSettings(size="watch", probes=["arithmetic", "stopping"]))
+    work = school.start(stage)
+    assert school.finish(work, stage)
+    with Session(database) as session:
+        rows = session.exec(select(Score).where(Score.artifact == model)).all()
+        warned = [event.message for event in session.exec(select(Event).where(Event.level == "warning"))]
+    assert {row.probe for row in rows} == {"stopping"}
+    assert len(rows) == 32
+    assert any("no log-probabilities: not measured are Arithmetic" in line for line in warned)
+
+
+def test_an_endpoint_that_dies_half_way_keeps_what_it_said_and_goes_on(school, endpoint, database):
+    server, model = endpoint
+    server.behaviour = lambda asked: asked.answer("yes") if asked.number < 10 else asked.send(500, "gone")
+    stage = Evaluate(models=[model], suite=SuiteSettings(size="watch", probes=["stopping"]))
+    work = school.start(stage)
+    with pytest.raises(UserError, match="What was measured is kept"):
+        stage.run(work)
+    with Session(database) as session:
+        first = len(session.exec(select(Score)).all())
+    assert 0 < first < 32
+    server.behaviour = lambda asked: asked.answer("yes")
+    assert school.finish(school.start(stage, run=work.run), stage)
+    with Session(database) as session:
+        rows = session.exec(select(Score)).all()
+    assert len(rows) == len({row.item_key for row in rows}) == 32
