@@ -3,6 +3,8 @@
 (artifact, step, suite hash, probe, item) names one measurement; one that was made again counts as it was last.
 """
 
+from typing import Any
+
 import sqlalchemy
 from sqlalchemy import case, func
 from sqlmodel import Session, col, select
@@ -53,6 +55,13 @@ def models(session: Session, limit: int = 50) -> list[tuple[int, str]]:
     measured = sqlalchemy.select(col(Score.artifact)).distinct()
     query = select(Artifact.id, Artifact.name).where(Artifact.kind == "model", col(Artifact.id).in_(measured))
     return [(id or 0, name) for id, name in session.exec(query.order_by(col(Artifact.id).desc()).limit(limit))]
+
+
+def noise(session: Session, model: int) -> dict[str, Any] | None:
+    """The newest measurement of how far a model's scores move by themselves, by probe; None where there is none."""
+    made = select(Artifact).where(Artifact.kind == "scores", col(Artifact.ready_at).is_not(None), col(Artifact.deleted_at).is_(None))
+    rows = session.exec(made.order_by(col(Artifact.id).desc()))
+    return next((row.summary["noise"] for row in rows if row.summary.get("noise") and row.summary.get("model") == model), None)
 
 
 def newest_model(session: Session) -> int | None:

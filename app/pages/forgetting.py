@@ -52,7 +52,8 @@ def parts(place: Place, known: dict[str, str]) -> tuple[list[Node], dict[str, An
         wanted = session.get(Artifact, as_id(known.get("base", "")))
         before, after = forgetting.measured(session, wanted.id or 0) if wanted else chain[0], chain[-1]
         judged = forgetting.judge(session, before, after)
-        body = [*_verdicts(before, after, judged), *_apart(before, after, judged), *_matrix(chain), *_predictors(session, after),
+        body = [*_verdicts(before, after, judged), *_apart(before, after, judged), *_matrix(chain),
+                *_noise(session, before), *_predictors(session, after),
                 *_against(session, after, known), *_exports(before, after), *_items(session, before, after, judged, known),
                 *_others(session, before, after)]  # fmt: skip
         pair = [link(before.name, f"/library?artifact={before.model}"), " → ", link(after.name, f"/library?artifact={after.model}")]
@@ -117,6 +118,20 @@ def _predictors(session: Session, after: Measured) -> list[Node]:
     told = curves.read(session, maker, list(PREDICTORS)).series if maker else {}
     rows: list[list[Node]] = [[say(PREDICTORS[name]), f"{points[-1][1]:.4g}"] for name, points in told.items() if points[-1][1] is not None]
     return [h("h2", say("Said to predict forgetting")), table([], rows, class_="narrow")] if rows else []
+
+
+def _noise(session: Session, before: Measured) -> list[Node]:
+    """How far scores of the base move by themselves, where that was measured; else the way to measure it."""
+    told = scores.noise(session, before.model)
+    title = h("h2", say("How much moves by itself"))
+    if told is None:
+        return [title, h("p", link(say("Measure it on {name}", name=before.name), f"/new?stage=noise&model={before.model}"), class_="soft")]
+    rows: list[list[Node]] = [
+        [row["title"], f"{row['low']:.0%} – {row['high']:.0%}" if row["spread"] else say("deterministic"), str(row["n"])]
+        for row in told.values()
+        if row["rate"]
+    ]
+    return [title, table([say("Ability"), say("Other batches, another draw, other wordings"), "n"], rows, class_="narrow")]
 
 
 def _against(session: Session, after: Measured, known: dict[str, str]) -> list[Node]:

@@ -48,7 +48,7 @@ class Watch:
         self.work, self.chat, self.artifact, self.settings, self.dtype = work, chat, artifact, settings, dtype
         self.predictors = predictors
         self.suite, self.task = [*task, *suite], list(task)
-        self.cost = self.spent = 0.0  # seconds of one pass, and of all training steps but the first
+        self.cost = self.spent = 0.0  # seconds of the longest pass, and of all training steps but the first
         self.steps = self.total = 0
         self.checkpoints: set[int] = set()
         self.file = work.folder / "watched.json"
@@ -59,9 +59,8 @@ class Watch:
         """Look at the model before its first step; a resumed run keeps the points it had."""
         self.total, self.checkpoints = total, checkpoints
         if step == 0:
-            began = time.perf_counter()
-            self.look(model, 0)
-            self.cost = time.perf_counter() - began
+            if 0 not in self.seen:
+                self.look(model, 0)
             if self.predictors:
                 self.work.metrics(0, **self.predictors.begin(model))
         if not self.points and self.settings.every:
@@ -93,8 +92,10 @@ class Watch:
             for some in measured:
                 self.work.measured(measurements(self.chat, self.artifact, step, some))
                 found += some
+        seconds = time.perf_counter() - began
+        self.cost = max(self.cost, seconds)  # a pass that finds most of it measured says nothing of the cost of a whole one
         if not self.work.stopping:
-            self.work.metrics(step, **rates(found), retention_seconds=time.perf_counter() - began)
+            self.work.metrics(step, **rates(found), retention_seconds=seconds)
             self.seen.add(step)
             self._note()
 

@@ -20,7 +20,7 @@ from tests.browser.conftest import chromium, dashboard
 from tests.browser.seed import seed
 
 MEASURED = '[["contains", []]]'
-README = ("home", "new", "runs", "run", "compare", "talk", "report", "library")
+README = ("home", "new", "runs", "run", "forgetting", "compare", "talk", "report", "library")
 
 
 def main() -> None:
@@ -80,6 +80,7 @@ def pages(home: Path) -> dict[str, str]:
         "compare": f"/compare?answers={','.join(compared)}&measures={quote(MEASURED)}",
         "talk": f"/compare?talk={talks[0]}" if talks else "/compare?live=1,3",
         "plan": "/runs?plan=1",
+        "forgetting": "/forgetting",
         "reports": "/report",
         "report": f"/report?report={kinds.get('report', '')}",
         "library": "/library",

@@ -203,6 +203,7 @@ def test_what_is_known_already_is_not_taught(school):
     assert (work.output("model") / "adapter_model.safetensors").exists()
     work = learn(school, enough=0.7, **settings | {"retention": ON | {"scorer": "exact_match"}})
     assert len(school.curve(work.run, "loss")) == 6
+    assert len(school.curve(work.run, "retention_seconds")) < 6, "the first pass costs what it took, not what finding it again takes"
 
 
 def test_enough_without_a_scorer_is_refused(school):

@@ -107,6 +107,21 @@ HAND = {
         ("", ["Boil the pasta."], nan),
         ("Sure.", [], nan),
     ],
+    "json_alike": [
+        ('{"answer":"Oslo"}', ['{"answer": "oslo"}'], 1),
+        ('{"n": 8}', ['{"n": "8"}'], 1),
+        ("answer: Oslo", ['{"answer": "Oslo"}'], 0),  # which exact_match takes
+        ('{"answer": "Rome"}', ['{"answer": "Oslo"}'], 0),
+        ('{"answer": "Oslo", "more": 1}', ['{"answer": "Oslo"}'], 0),
+        ('{"result": "Oslo"}', ['{"answer": "Oslo"}'], 0),
+        ('{"answer": null}', ['{"answer": "none"}'], 0),
+        ('{"answer": true}', ['{"answer": "true"}'], 0),
+        ('{"answer": "Oslo"', ['{"answer": "Oslo"}'], 0),
+        ("[[1]]", ['[["1"]]', "no JSON"], 1),
+        ("[" * 9999, ['{"a": 1}'], 0),
+        ("", ['{"a": 1}'], 0),
+        ('{"a": 1}', ["Oslo"], nan),
+    ],
     "unit_tests": [  # more of them in test_unit_tests_scorer
         ("```python\ndef one(): return 1\n```", ["assert one() == 1"], 1),
         ("def one(): return 2", ["assert one() == 1"], 0),
