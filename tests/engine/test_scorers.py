@@ -221,7 +221,7 @@ def test_no_answer_takes_long(name, text):
     assert time.process_time() - began < 1
 
 
-@pytest.mark.parametrize("name", HAND)
+@pytest.mark.parametrize("name", [name for name in HAND if name != "unit_tests"])  # which starts a process for each
 def test_a_thousand_answers_are_scored_within_a_second(name):
     draw, said = random.Random(0), "The weather is nice today, and we don't go outside: 1. it rains.".split()
     answers = [" ".join(draw.choices(said, k=draw.randint(20, 200))) for _ in range(1000)]
