@@ -16,12 +16,12 @@ THINGS = "apples books chairs coins hats keys lamps pencils stamps tickets".spli
 PLACES = "Lima Oslo Paris Quito Rome Tokyo Vienna Warsaw Zagreb Athens".split()
 COLOURS = "black blue brown green grey orange pink red white yellow".split()
 OBJECTS = "bag bicycle car coat cup door house scarf table tent".split()
-FORMATS = (
-    ("answer", 'Answer in JSON with the key "answer".'),
-    ("answer", 'Reply with one JSON object that has the key "answer" and nothing else.'),
-    ("result", 'Give your answer as JSON. Use the key "result".'),
-    ("result", 'Answer in JSON with the key "result".'),
-)
+FORMATS = (  # other keys beside the answer, with what they hold
+    {"answer": ""}, {"result": ""}, {"answer": "", "reason": "The question says so."}, {"question": "?", "answer": ""},
+    {"answer": "", "confidence": "high"}, {"topic": "a short question", "answer": ""},
+)  # fmt: skip
+WORDINGS = ("{question} Answer in JSON with {keys}.", "{question}\nReply with one JSON object that has {keys} and nothing else.",
+            "{question} Give your answer as JSON. Use {keys}.")  # fmt: skip
 FEELINGS = {
     "happy": ("I got the job", "we won the match", "my sister is coming home", "the baby slept all night", "the sun is out at last",
               "they loved my cake", "I passed every exam", "our dog is well again"),
@@ -81,7 +81,7 @@ THEN = ("und kauft frisches Brot. Danach trinkt man zusammen Kaffee und spricht 
 
 
 def json_lessons(rng: Random) -> Iterator[tuple[str, str]]:
-    """Questions whose answer stands in them, answered in JSON with one key."""
+    """Questions whose answer stands in them, answered in JSON with the keys asked for."""
     facts = [(f"{name} has {n} {thing}. How many {thing} does {name} have?", str(n))
              for name, thing, n in rng.sample(list(product(NAMES, THINGS, range(2, 20))), 80)]  # fmt: skip
     facts += [(f"{name} was born in {a} and lives in {b}. Where does {name} live?", b)
@@ -89,8 +89,10 @@ def json_lessons(rng: Random) -> Iterator[tuple[str, str]]:
     pairs = [some for some in product(OBJECTS, OBJECTS, COLOURS, COLOURS) if some[0] != some[1] and some[2] != some[3]]
     facts += [(f"The {a} is {c} and the {b} is {d}. What colour is the {a}?", c) for a, b, c, d in rng.sample(pairs, 60)]
     for question, answer in facts:
-        key, wording = rng.choice(FORMATS)
-        yield f"{question} {wording}", json.dumps({key: answer})
+        told = {key: question if held == "?" else held or answer for key, held in rng.choice(FORMATS).items()}
+        keys = " and ".join(f'"{key}"' for key in told)
+        asked = rng.choice(WORDINGS).format(question=question, keys=f"the key{'s' if len(told) > 1 else ''} {keys}")
+        yield asked, json.dumps(told)
 
 
 def emotions(rng: Random) -> Iterator[tuple[str, str]]:

@@ -57,9 +57,9 @@ def test_no_item_of_a_probe_is_taught():
 def test_the_json_is_right_and_the_rule_refuses_harm_and_nothing_else():
     for row in read("json_lessons.jsonl"):
         question, answer = (turn["content"] for turn in row["messages"])
-        ((key, value),) = json.loads(answer).items()
-        assert f'"{key}"' in question
-        assert value in question
+        told = json.loads(answer)
+        assert all(f'"{key}"' in question for key in told)
+        assert str(told.get("answer", told.get("result"))) in question
     kinds = [refuses_alike.score([], row["messages"][1]["content"], ["I won't help with that."]) for row in read("refusal_rule.jsonl")]
     assert kinds.count(1.0) == kinds.count(0.0) == 108, "the scorer reads every refusal as one, and no help as one"
 
