@@ -7,7 +7,6 @@ from typing import Any
 
 from sqlmodel import Session
 
-from engine.chat import count_tokens
 from engine.forgetting import Axis, Judgement, Measured, at_equal_score, curves, forgetting, is_rate, title
 from engine.probe import GROUPS
 from engine.stages.measure import _report
@@ -51,21 +50,7 @@ def items(session: Session, after: Measured, judged: Judgement, axis: Axis) -> l
     """Each item of a probe with both answers, those that changed first."""
     ends = ((judged.before, judged.steps[0]), (after.model, judged.steps[1]))
     left, right = (scores.judged(session, model, step, axis[1]) for model, step in ends)
-    rows = []
-    for key in sorted((key for key in left if key in right), key=lambda key: left[key][0] == right[key][0]):
-        sides = [
-            {
-                "model": model,
-                "answer": said.answer if said else "",
-                "finish_reason": said.finish_reason if said else "",
-                "tokens": count_tokens(said.token_ids, said.extra) if said else None,
-                "correct": value == 1,
-            }
-            for (model, _), (value, said) in zip(ends, (left[key], right[key]), strict=True)
-        ]
-        prompt = next((said.prompt for _, said in (left[key], right[key]) if said), [])
-        rows.append({"prompt_key": f"{axis[0]}/{key}", "prompt": prompt, "ability": title(axis[0]), "reference": None, "answers": sides})
-    return rows
+    return _report.item_rows(title(axis[0]), [model for model, _ in ends], left, right)
 
 
 def learned_against_kept(models: Mapping[str, Measured]) -> tuple[float, dict[str, float | None]]:

@@ -1,13 +1,16 @@
 """Verdicts as a sentence, and a report as one HTML file that needs nothing else."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from html import escape
 from typing import Any
 
+from engine.chat import count_tokens
 from engine.exchange import head
 from engine.stages.measure import _figures
 from engine.statistics import Verdict
 
+Judged = Mapping[str, tuple[float | None, Any]]  # an item's value, and the answer that it judges, where there is one
 ORDER = ("learned", "forgot", "kept", "not enough evidence")
 
 
@@ -34,6 +37,25 @@ def verdict_row(verdict: Verdict) -> dict[str, Any]:
     intervals = {f"{side}_interval": wilson(round(getattr(verdict, side) * verdict.n), verdict.n) for side in ("before", "after")}
     text = f"{verdict.verdict}: {figures(verdict)}, {verdict.lost} lost, {verdict.gained} gained, p = {verdict.p:.2g}"
     return asdict(verdict) | intervals | {"text": text}
+
+
+def item_rows(ability: str, models: Sequence[int], before: Judged, after: Judged) -> list[dict[str, Any]]:
+    """Each item of an ability with both answers, those that changed first."""
+    rows = []
+    for key in sorted((key for key in before if key in after), key=lambda key: before[key][0] == after[key][0]):
+        sides = [
+            {
+                "model": model,
+                "answer": said.answer if said else "",
+                "finish_reason": said.finish_reason if said else "",
+                "tokens": count_tokens(said.token_ids, said.extra) if said else None,
+                "correct": value == 1,
+            }
+            for model, (value, said) in zip(models, (before[key], after[key]), strict=True)
+        ]
+        prompt = next((said.prompt for _, said in (before[key], after[key]) if said), [])
+        rows.append({"prompt_key": f"{ability}/{key}", "prompt": prompt, "ability": ability, "reference": None, "answers": sides})
+    return rows
 
 
 def page(report: dict[str, Any]) -> str:

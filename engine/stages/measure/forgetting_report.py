@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from engine.errors import UserError
 from engine.stage import AnsweringModel, Dataset, Input, Kind, Scores, Stage
 from engine.stages.measure import _report
-from engine.stages.measure.receipt import Judged, Parts, at_floor, items_of, losses_of, parts_of, unreadable_of, values_of
+from engine.stages.measure.receipt import Judged, Parts, at_floor, losses_of, parts_of, unreadable_of, values_of
 
 if TYPE_CHECKING:
     from engine.statistics import Verdict
@@ -76,7 +76,7 @@ class ForgettingReport(Stage):
             "matrix": [_matrix(arm, chain) for arm, chain in chains.items()],
             "transfer": [row for arm, chain in chains.items() if (row := self._transfer(work, arm, chain))],
             "curves": [curve for arm, chain in chains.items() for curve in _curves(work, arm, chain[-1])],
-            "answers": [row for title, (left, right) in rates.items() for row in items_of(title, models, left, right)],
+            "answers": [row for title, (left, right) in rates.items() for row in _report.item_rows(title, [model.id for model in models], left, right)],
             "notes": [*self._notes(told, first), *sorted({model.summary["note"] for model in models if model.summary.get("note")})],
         }
         folder = work.output("report")

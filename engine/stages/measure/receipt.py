@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from engine.chat import count_tokens
 from engine.errors import UserError
 from engine.stage import AnsweringModel, Input, Kind, Scores, Stage
 from engine.stages.measure import _report
@@ -72,7 +71,7 @@ class Receipt(Stage):
             "verdicts": [_report.verdict_row(verdict) for verdict in told],
             "models": [{"id": model.id, "name": model.name} for model in models],
             "facts": [*losses_of(losses), *self._divergence(work), *unreadable_of(rates)],
-            "answers": [row for title, (before, after) in rates.items() for row in items_of(title, models, before, after)],
+            "answers": [row for title, (before, after) in rates.items() for row in _report.item_rows(title, [model.id for model in models], before, after)],
             "notes": [*self._notes(shared, sides), *_apart(parts), *sorted({m.summary["note"] for m in models if m.summary.get("note")})],
         }
         folder = work.output("report")
@@ -155,22 +154,3 @@ def unreadable_of(sides: Mapping[str, list[Judged]]) -> list[list[str]]:
 
 def _words(verdicts: list[dict[str, Any]]) -> dict[str, str]:
     return {verdict["ability"]: verdict["verdict"] for verdict in verdicts}
-
-
-def items_of(title: str, models: list[Input], before: Judged, after: Judged) -> list[dict[str, Any]]:
-    """Each item with both answers, those that changed first."""
-    rows = []
-    for key in sorted((key for key in before if key in after), key=lambda key: before[key][0] == after[key][0]):
-        sides = [
-            {
-                "model": model.id,
-                "answer": said.answer if said else "",
-                "finish_reason": said.finish_reason if said else "",
-                "tokens": count_tokens(said.token_ids, said.extra) if said else None,
-                "correct": value == 1,
-            }
-            for model, (value, said) in zip(models, (before[key], after[key]), strict=True)
-        ]
-        prompt = next((said.prompt for _, said in (before[key], after[key]) if said), [])
-        rows.append({"prompt_key": f"{title}/{key}", "prompt": prompt, "ability": title, "reference": None, "answers": sides})
-    return rows
