@@ -68,6 +68,7 @@ class ForgettingReport(Stage):
             for name, row in _shared(before, after).items() if not row["rate"]
         }  # fmt: skip
         models = [before.model, after.model]
+        ids = [model.id for model in models]
         report = {
             "sentence": self._sentence(told),
             "verdicts": [_report.verdict_row(one) | {"arm": arm} for arm, some in told.items() for one in some],
@@ -76,7 +77,7 @@ class ForgettingReport(Stage):
             "matrix": [_matrix(arm, chain) for arm, chain in chains.items()],
             "transfer": [row for arm, chain in chains.items() if (row := self._transfer(work, arm, chain))],
             "curves": [curve for arm, chain in chains.items() for curve in _curves(work, arm, chain[-1])],
-            "answers": [row for title, (left, right) in rates.items() for row in _report.item_rows(title, [model.id for model in models], left, right)],
+            "answers": [row for title, (left, right) in rates.items() for row in _report.item_rows(title, ids, left, right)],
             "notes": [*self._notes(told, first), *sorted({model.summary["note"] for model in models if model.summary.get("note")})],
         }
         folder = work.output("report")

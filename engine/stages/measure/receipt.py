@@ -54,6 +54,7 @@ class Receipt(Stage):
         from engine.tradeoff import paired
 
         models = [work.input("base"), work.input("tuned")]
+        ids = [model.id for model in models]
         parts = [parts_of(work.inputs("scores"), model.id) for model in models]
         shared = {name: row for name, row in parts[0].items() if row["suite_hash"] == parts[1].get(name, {}).get("suite_hash")}
         if not shared:
@@ -71,7 +72,7 @@ class Receipt(Stage):
             "verdicts": [_report.verdict_row(verdict) for verdict in told],
             "models": [{"id": model.id, "name": model.name} for model in models],
             "facts": [*losses_of(losses), *self._divergence(work), *unreadable_of(rates)],
-            "answers": [row for title, (before, after) in rates.items() for row in _report.item_rows(title, [model.id for model in models], before, after)],
+            "answers": [row for title, (before, after) in rates.items() for row in _report.item_rows(title, ids, before, after)],
             "notes": [*self._notes(shared, sides), *_apart(parts), *sorted({m.summary["note"] for m in models if m.summary.get("note")})],
         }
         folder = work.output("report")
