@@ -71,7 +71,7 @@ def test_two_models_stream_while_a_third_trains(address: str, home: Home, page: 
     growing = page.locator(".item").first.locator(".columns pre")
     expect(growing).to_have_count(2, timeout=MINUTE)
     seen = set()
-    for _ in range(100):
+    for _ in range(900):
         seen.add(tuple(growing.all_inner_texts()))
         if not page.locator(".item .running").count() and len(seen) > 3:
             break
