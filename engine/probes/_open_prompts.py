@@ -4,8 +4,9 @@ from engine.probe import Item, ask
 from engine.probes._written import written
 
 MAX_NEW_TOKENS = 96
+SHORT = "Answer in one or two sentences."  # so that one who talks on until the limit does so unasked
 
 
 def items(n: int, seed: int) -> list[Item]:
     """At most `n` open prompts."""
-    return [Item(row["question"], ask(row["question"])) for row in written("open-prompts", n, seed)]
+    return [Item(row["question"], ask(f"{row['question']} {SHORT}")) for row in written("open-prompts", n, seed)]
