@@ -79,7 +79,7 @@ class Machine:
         """One that holds this home until it is closed."""
         return Dispatcher(self.database, self.home, **{"keep_spare": False, **options})
 
-    def dispatch(self, until: Callable[[], object], **options: object) -> None:
+    def dispatch(self, until: Callable[[], object], seconds: float = 60, **options: object) -> None:
         """Dispatch here until a condition holds."""
         dispatcher = self.dispatcher(**options)
 
@@ -88,13 +88,13 @@ class Machine:
             return until()
 
         try:
-            eventually(ticked)
+            eventually(ticked, seconds)
         finally:
             dispatcher.close()
 
-    def finish(self, *runs: int, **options: object) -> list[str]:
+    def finish(self, *runs: int, seconds: float = 60, **options: object) -> list[str]:
         """Dispatch until these runs have ended; their states."""
-        self.dispatch(lambda: self.has_ended(*runs), **options)
+        self.dispatch(lambda: self.has_ended(*runs), seconds, **options)
         return [self.row(run).status for run in runs]
 
 

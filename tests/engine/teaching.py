@@ -98,12 +98,12 @@ class Class:
             return list(session.exec(select(Response).where(Response.run == run).order_by(Response.id)).all())
 
 
-class StopsEarly(Work):
-    """Work whose person asks to stop once `at` is reached."""
+def stops_at(step: int) -> type[Work]:
+    """The kind of work whose person asks to stop once a step is reached."""
 
-    at = 4
+    class StopsEarly(Work):
+        def progress(self, step_now: int, of: int) -> None:
+            super().progress(step_now, of)
+            self.stopping = step_now >= step
 
-    def progress(self, step: int, of: int) -> None:
-        """Report, and ask."""
-        super().progress(step, of)
-        self.stopping = step >= self.at
+    return StopsEarly

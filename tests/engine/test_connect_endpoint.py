@@ -25,7 +25,7 @@ from engine.stages.train.finetune import Finetune
 from storage import queries
 from storage.files import Home
 from storage.tables import Artifact, Event, Response, Run
-from tests.engine.teaching import StopsEarly, dataset
+from tests.engine.teaching import dataset, stops_at
 from tests.serving import Handler, Server, serving
 from tests.tiny_model import untrained_model
 
@@ -250,9 +250,8 @@ def test_a_stopped_run_keeps_what_it_has(server: Server, run_stage: RunStage, da
     with Session(database) as session:
         row = session.get_one(Run, submit.submit(database, home, stage).runs[0])
         session.expunge(row)
-    StopsEarly.at = 4
     with pytest.raises(Cancelled):
-        stage.run(StopsEarly(database, home, row, stage))
+        stage.run(stops_at(4)(database, home, row, stage))
     assert len(answers(database, row.id or 0)) == 4
 
 

@@ -17,6 +17,7 @@ from engine.inference import holder
 from engine.processes import identity
 from engine.stage import Input
 from engine.stages.train import finetune
+from engine.training import lesson as lessons
 from engine.training import models
 from storage import queries
 from storage.queries import utc_now
@@ -252,7 +253,7 @@ def test_four_bits_are_what_the_run_loads_and_the_result_says_so(school: Class, 
         return models.load_model(source, work.artifact, dtype, device)
 
     monkeypatch.setattr(finetune, "_refuse_quantizing", lambda model: None)
-    monkeypatch.setattr(models, "load_quantized", load)
+    monkeypatch.setattr(lessons, "load_quantized", load)
     stage = school.lesson(lora={"quantize": "4bit"})
     work = school.start(stage)
     assert school.finish(work, stage)

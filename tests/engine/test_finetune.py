@@ -17,7 +17,7 @@ from engine.stage import Stage
 from engine.training.models import load_model
 from storage.files import Home
 from storage.tables import Artifact
-from tests.engine.teaching import Class, StopsEarly, conversations
+from tests.engine.teaching import Class, conversations, stops_at
 
 
 @pytest.fixture
@@ -73,8 +73,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(school: Class, settings: di
     whole = losses(school, **settings)
     for at in (5, 7):
         stage = school.lesson(**settings, save_as=f"stopped at {at}")
-        StopsEarly.at = at
-        work = school.start(stage, StopsEarly)
+        work = school.start(stage, stops_at(at))
         assert not school.finish(work, stage)
         assert list(school.curve(work.run)) == list(range(1, at + 1))
         assert school.finish(school.start(stage, run=work.run), stage)

@@ -16,7 +16,7 @@ from engine.stage import Stage
 from engine.stages.generate.generate import Generate
 from storage.files import Home
 from storage.tables import Artifact, Event
-from tests.engine.teaching import Class, StopsEarly
+from tests.engine.teaching import Class, stops_at
 from tests.tiny_model import untrained_model
 
 SAMPLED = {"max_new_tokens": 8, "temperature": 1.0, "seed": 3}
@@ -75,8 +75,7 @@ def test_a_stopped_run_goes_on_and_gives_the_same_answers(school: Class) -> None
     work = school.start(stage)
     assert school.finish(work, stage)
     whole = [(row.prompt_key, row.sample, row.token_ids) for row in school.responses(work.run)]
-    StopsEarly.at = 8
-    stopped = school.start(stage, StopsEarly)
+    stopped = school.start(stage, stops_at(8))
     assert not school.finish(stopped, stage)
     assert 0 < len(school.responses(stopped.run)) < len(whole)
     assert school.finish(school.start(stage, run=stopped.run), stage)

@@ -13,7 +13,7 @@ from engine.stage import Input, Kind
 from engine.stages.train.pretrain import Pretrain
 from engine.training.models import decoder_and_head, load_model
 from engine.training.packing import Packed, pack, positions
-from tests.engine.teaching import Class, StopsEarly
+from tests.engine.teaching import Class, stops_at
 from tests.tiny_model import rows, untrained_model
 
 QUICK = {"steps": 8, "batch_size": 4, "max_length": 32, "checkpoints": 2, "learning_rate": 1e-2, "precision": "float32"}
@@ -126,7 +126,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(school, text):
     settings = {"data": text, "architecture": {"hidden_size": 32, "layers": 1, "heads": 2, "vocabulary": 400}}
     whole = read(school, **settings)
     stage = Pretrain.model_validate({"retention": OFF, "training": QUICK} | settings)
-    work = school.start(stage, StopsEarly)
+    work = school.start(stage, stops_at(4))
     assert not school.finish(work, stage)
     assert school.finish(school.start(stage, run=work.run), stage)
     assert school.curve(work.run) == school.curve(whole.run)

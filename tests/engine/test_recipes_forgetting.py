@@ -79,14 +79,14 @@ def finished(machine, monkeypatch, recipe, **settings):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     model = machine.submit("import_model", source="path", path=str(tiny_model()), save_as="tiny")
     queued = machine.submit(recipe, model=model.outputs["model"], size="tiny", **settings)
-    assert set(machine.finish(*model.runs, *queued.runs)) == {"succeeded"}
+    assert set(machine.finish(*model.runs, *queued.runs, seconds=280)) == {"succeeded"}
     report = machine.artifact(queued.outputs["report"])
     return json.loads((machine.home.root / report.folder / "report.json").read_text())
 
 
 def imported(machine, path, name, heldout=0.3):
     done = machine.submit("import_dataset", source=str(path), save_as=name, heldout=heldout)
-    machine.finish(*done.runs)
+    machine.finish(*done.runs, seconds=280)
     return done.outputs["dataset"]
 
 

@@ -23,7 +23,7 @@ from engine.training import retention
 from engine.training.models import load_model
 from engine.training.retention import Watch, spread
 from storage.tables import Event, Score
-from tests.engine.teaching import Class, StopsEarly, conversations
+from tests.engine.teaching import Class, conversations, stops_at
 
 ANY = "(?s).*"  # a regular expression that every answer fits
 ON = {"suite": "watch", "probes": ["arithmetic"], "every": 2}
@@ -62,7 +62,7 @@ def test_every_item_is_stored_at_every_point_with_the_model_before_at_step_0(sch
 
 def test_a_resumed_run_measures_each_point_once_and_keeps_its_points(school, database):
     stage = school.lesson(retention=ON)
-    work = school.start(stage, StopsEarly)
+    work = school.start(stage, stops_at(4))
     assert not school.finish(work, stage)
     assert school.finish(school.start(stage, run=work.run), stage)
     with Session(database) as session:

@@ -79,7 +79,7 @@ def test_the_second_task_takes_the_first_away(machine, tmp_path, monkeypatch):
         "task_sequence", model=model.outputs["model"], tasks=[one.outputs["dataset"], two.outputs["dataset"]], size="tiny", arms="plain",
         suite={"probes": ["arithmetic"]},
     )  # fmt: skip
-    assert set(machine.finish(*model.runs, *one.runs, *two.runs, *recipe.runs)) == {"succeeded"}
+    assert set(machine.finish(*model.runs, *one.runs, *two.runs, *recipe.runs, seconds=280)) == {"succeeded"}
     report = machine.artifact(recipe.outputs["report"])
     told = json.loads((machine.home.root / report.folder / "report.json").read_text())
     verdicts = {verdict["ability"]: verdict for verdict in told["verdicts"]}

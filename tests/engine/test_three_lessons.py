@@ -56,7 +56,7 @@ def test_a_skill_is_learned_while_subjects_are_examined(machine, tmp_path, monke
         "three_lessons", model=model.outputs["model"], data=data.outputs["dataset"], scorer="exact_match", size="tiny",
         suite={"probes": ["arithmetic"]},
     )  # fmt: skip
-    assert set(machine.finish(*model.runs, *data.runs, *recipe.runs)) == {"succeeded"}
+    assert set(machine.finish(*model.runs, *data.runs, *recipe.runs, seconds=280)) == {"succeeded"}
     report = machine.artifact(recipe.outputs["report"])
     told = json.loads((machine.home.root / report.folder / "report.json").read_text())
     verdict = next(one for one in told["verdicts"] if one["ability"] == "skill: exact match")

@@ -15,7 +15,7 @@ from engine.errors import UserError
 from engine.training import trackers
 from storage.files import Home
 from storage.tables import Event, Metric
-from tests.engine.teaching import Class, StopsEarly
+from tests.engine.teaching import Class, stops_at
 
 Numbers = dict[tuple[str, int], float]
 
@@ -35,8 +35,7 @@ def train(school: Class, tracker: str, stop_at: int | None = None) -> tuple[int,
     """A short run with a tracker, stopped and resumed if asked for; its number and folder."""
     stage = school.lesson(training={"tracker": tracker}, save_as="org/tuned: 1")
     if stop_at:
-        StopsEarly.at = stop_at
-        work = school.start(stage, StopsEarly)
+        work = school.start(stage, stops_at(stop_at))
         assert not school.finish(work, stage)
         work = school.start(stage, run=work.run)
     else:
@@ -58,7 +57,8 @@ def test_tensorboard_reads_what_the_database_holds(school: Class, stop_at: int |
         for event in told.Tensors(name)
     }  # fmt: skip
     assert read == measured(school, run)
-    assert {"loss", "eval_loss", "learning_rate", "grad_norm", "tokens_per_second", "memory_gb"} == {name for name, _ in read}
+    names = {"loss", "eval_loss", "eval_perplexity", "learning_rate", "grad_norm", "tokens_per_second", "memory_gb"}
+    assert {name for name, _ in read} == names
     assert b'"learning_rate": 0.01' in told.Tensors("settings/text_summary")[0].tensor_proto.string_val[0]
 
 
