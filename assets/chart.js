@@ -23,6 +23,13 @@
           yaxis: axis, type: "scatter", mode: "lines", line: { width: 0 }, fill: "toself", fillcolor: line.colour, opacity: 0.07, hoverinfo: "skip", showlegend: false, band: true,
         });
       }
+      const noise = (state.noise ?? {})[line.series]; // [low, high]: how far it moves by itself
+      if (noise && points.length) {
+        made.push({
+          x: [x[0], x.at(-1), x.at(-1), x[0]], y: [noise[0], noise[0], noise[1], noise[1]], yaxis: axis, type: "scatter", mode: "lines", line: { width: 0 },
+          fill: "toself", fillcolor: "rgba(0,0,0,0)", fillpattern: { shape: "/", fgcolor: css("--dj-soft"), size: 7, solidity: 0.12 }, hoverinfo: "skip", showlegend: false, band: true,
+        });
+      }
       const marker = { color: line.colour, symbol: line.marker, size: 7 };
       made.push({
         x, y: points.map((p) => p[1]), name: line.label, yaxis: axis, type: "scatter", connectgaps: false,
@@ -109,7 +116,7 @@
     const take = () => {
       const value = props.value;
       if (!value || !value.points) { if (state) { window.Plotly.purge(target); state = null; } return; }
-      if (value.after === null) state = { lines: value.lines, points: value.points, cursor: value.cursor, words: value.words, marks: value.marks, floors: value.floors, png: value.png };
+      if (value.after === null) state = { lines: value.lines, points: value.points, cursor: value.cursor, words: value.words, marks: value.marks, floors: value.floors, noise: value.noise, png: value.png };
       else if (!state || value.after !== state.cursor) return resync();
       else {
         for (const [name, added] of Object.entries(value.points)) append(state.points[name] ??= [], added);

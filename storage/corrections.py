@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, func
+from sqlalchemy import ColumnElement, Subquery, func
 from sqlmodel import Session, col, select
 
 from storage.tables import Artifact, Correction, Response, Score
@@ -33,6 +33,11 @@ def newest(session: Session, responses: Collection[int]) -> dict[int, float]:
     """What people say last of these answers, of those somebody corrected."""
     query = select(Correction.response, Correction.value).where(_is_newest(), col(Correction.response).in_(responses))
     return dict(session.exec(query).all())
+
+
+def said() -> Subquery:
+    """What people say last of each corrected answer: (response, value)."""
+    return select(Correction.response, Correction.value).where(_is_newest()).subquery()
 
 
 def against(session: Session, probe: str) -> list[tuple[float, float]]:

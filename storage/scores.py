@@ -40,12 +40,14 @@ def by_step(session: Session, artifact: int) -> list[tuple[str, str, int, int, i
 def summary(session: Session, artifact: int) -> list[tuple[str, str, int, int, int, int, float]]:
     """All that was measured of a model: (probe, suite hash, step, right, items, unreadable, mean), steps ascending.
 
-    An item that was measured again counts as it was last; what people corrected is not looked up here."""
+    An item that was measured again counts as it was last, and where a person corrected it, what the person says counts."""
     last = sqlalchemy.select(func.max(col(Score.id))).where(col(Score.artifact) == artifact)
     last = last.group_by(col(Score.probe), col(Score.suite_hash), col(Score.step), col(Score.item_key))
-    right, place = func.sum(case((col(Score.value) == 1, 1), else_=0)), (col(Score.probe), col(Score.suite_hash), col(Score.step))
-    unreadable, mean = func.sum(case((col(Score.value).is_(None), 1), else_=0)), func.coalesce(func.avg(col(Score.value)), 0.0)
-    query = sqlalchemy.select(*place, right, func.count(), unreadable, mean).where(col(Score.id).in_(last))
+    said = corrections.said()
+    value, place = func.coalesce(said.c.value, col(Score.value)), (col(Score.probe), col(Score.suite_hash), col(Score.step))
+    right, unreadable = func.sum(case((value == 1, 1), else_=0)), func.sum(case((value.is_(None), 1), else_=0))
+    query = sqlalchemy.select(*place, right, func.count(), unreadable, func.coalesce(func.avg(value), 0.0))
+    query = query.join(said, said.c.response == col(Score.response), isouter=True).where(col(Score.id).in_(last))
     rows = session.execute(query.group_by(*place).order_by(*place))
     return [(probe, suite, step, int(ok), n, int(lost), float(average)) for probe, suite, step, ok, n, lost, average in rows]
 

@@ -1,5 +1,6 @@
 """Forgetting: what a chain of trainings cost. The sentence first, then the curves, the verdicts, the matrix and the items."""
 
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,7 +13,7 @@ from app.pages import Place, all_asked, as_id, missing, report
 from app.view import Node, empty, h, link, table, view
 from app.wording import say
 from engine import forgetting, forgetting_export
-from engine.forgetting import Judgement, Measured
+from engine.forgetting import Axis, Judgement, Measured
 from storage import curves, listings, scores
 from storage.tables import Artifact
 
@@ -58,7 +59,7 @@ def parts(place: Place, known: dict[str, str]) -> tuple[list[Node], dict[str, An
                 *_others(session, before, after)]  # fmt: skip
         pair = [link(before.name, f"/library?artifact={before.model}"), " → ", link(after.name, f"/library?artifact={after.model}")]
         head = [h("p", *pair, class_="soft raw"), h("h1", forgetting_export.sentence(judged), class_="sentence")]
-        return head, _curves(chain), body
+        return head, _curves(chain, _bands(session, before)), body
 
 
 def _others(session: Session, before: Measured, after: Measured) -> list[Node]:
@@ -76,8 +77,8 @@ def _address(model: int, base: int, **more: object) -> str:
     return f"/forgetting?{urlencode({'model': model, 'base': base, **more})}"
 
 
-def _curves(chain: list[Measured]) -> dict[str, Any] | None:
-    """Abilities along the steps of all stages, with their intervals as bands, floors, and where each stage begins."""
+def _curves(chain: list[Measured], bands: Mapping[Axis, list[float]]) -> dict[str, Any] | None:
+    """Abilities along the steps of all stages, with their intervals, floors and noise, and where each stage begins."""
     told, begins = forgetting.curves(chain)
     if not told:
         return None
@@ -87,7 +88,14 @@ def _curves(chain: list[Measured]) -> dict[str, Any] | None:
         "/".join(axis): [[step, point.rate, *point.interval] for step, point in line] for axis, line in told.items()
     }
     marks = [[step, name] for step, name in begins] if len(begins) > 1 else []
-    return whole(charts.chain(names), points, 0) | {"marks": marks, "floors": floors, "png": say("Save as PNG")}
+    noise = {"/".join(axis): band for axis, band in bands.items() if axis in told}
+    return whole(charts.chain(names), points, 0) | {"marks": marks, "floors": floors, "noise": noise, "png": say("Save as PNG")}
+
+
+def _bands(session: Session, before: Measured) -> dict[Axis, list[float]]:
+    """The lowest and highest rate of the base on each axis that moves by itself; what is deterministic has no band."""
+    told = scores.noise(session, before.model) or {}
+    return {(probe, row["suite_hash"]): [row["low"], row["high"]] for probe, row in told.items() if row["spread"]}
 
 
 def _verdicts(before: Measured, after: Measured, judged: Judgement) -> list[Node]:
@@ -123,7 +131,7 @@ def _predictors(session: Session, after: Measured) -> list[Node]:
 def _noise(session: Session, before: Measured) -> list[Node]:
     """How far scores of the base move by themselves, where that was measured; else the way to measure it."""
     told = scores.noise(session, before.model)
-    title = h("h2", say("How much moves by itself"))
+    title = h("h2", say("How much moves by itself"), h("small", say("hatched in the curves")))
     if told is None:
         return [title, h("p", link(say("Measure it on {name}", name=before.name), f"/new?stage=noise&model={before.model}"), class_="soft")]
     rows: list[list[Node]] = [

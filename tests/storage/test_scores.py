@@ -51,6 +51,15 @@ def test_what_a_person_says_counts_more(session):
     assert scores.judged(session, 1, 0, "h")["a"][0] == 0.0
 
 
+def test_rates_and_verdicts_read_the_same_values(session):
+    add(session, "a", 1.0, answer="one")
+    said = add(session, "b", 1.0, answer="two")
+    add(session, "c", None, answer="three")
+    corrections.correct(session, said, "refusal", 0.0, "ann", queries.utc_now())
+    read = scores.values(session, 1, 0, "h").values()
+    assert scores.summary(session, 1) == [("refusal", "h", 0, sum(value == 1 for value in read), 3, 1, 0.5)]
+
+
 def test_what_was_measured_while_it_learned_is_counted_by_step(session):
     for step, right in ((0, 2), (10, 1)):
         for n in range(3):
