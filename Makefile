@@ -5,8 +5,8 @@ BIN := .venv/bin
 run: install  ## install if needed and open the dashboard; an empty home starts the quickstart
 	$(BIN)/dianjing ui --quickstart
 
-test: check  ## everything but the long tests
-	$(BIN)/pytest tests -m "not long"
+test: check  ## everything but the long tests, two files at a time
+	$(BIN)/pytest tests -m "not long" -n 2 --dist loadfile
 
 test-long: install-test  ## rounds of kills, races, simulations
 	$(BIN)/pytest tests -m long --timeout 3000

@@ -62,9 +62,9 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One browser for all tests."""
+    """One browser for the tests of a file; while it is open, playwright's event loop runs in this thread and no other can."""
     with chromium() as found:
         yield found
 
