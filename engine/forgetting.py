@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from sqlmodel import Session
 
 from engine.catalogue import probes
-from engine.statistics import Verdict, verdicts, wilson
+from engine.statistics import Verdict, floor_notes, verdicts, wilson
 from engine.tradeoff import paired
 from storage import listings, scores
 from storage.tables import Artifact
@@ -122,17 +122,9 @@ def judge(session: Session, before: Measured, after: Measured, margin: float = 0
     for probe, axis in rates.items():
         left, right = (scores.values(session, one.model, step, axis[1]) for one, step in zip((before, after), steps, strict=True))
         pairs[probe] = paired(left, right)
-    told = [(rates[one.ability], replace(one, ability=title(one.ability))) for one in verdicts(pairs, margin)]
-    return Judgement(told, [*_at_floor(before, rates), *apart], before.model, steps)
-
-
-def _at_floor(before: Measured, rates: Mapping[str, Axis]) -> list[str]:
-    told = []
-    for probe, axis in rates.items():
-        point, guess = before.end(axis), floor(probe)
-        if point and guess is not None and point.interval[0] <= guess:
-            told.append(f"{title(probe)} cannot show forgetting here: it stands at the floor of {guess:.0%} before.")
-    return told
+    floors = {probe: floor(probe) for probe in pairs}
+    told = [(rates[one.ability], replace(one, ability=title(one.ability))) for one in verdicts(pairs, margin, floors)]
+    return Judgement(told, [*floor_notes([one for _, one in told]), *apart], before.model, steps)
 
 
 def _apart(before: Measured, after: Measured) -> list[str]:

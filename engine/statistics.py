@@ -28,28 +28,43 @@ class Verdict:
     p: float
     loss_upper: float  # upper end of the one-sided 95 % interval of the net loss, as a share of the items
     verdict: Word
+    floor: float = 0.0  # the rate of guessing
+    at_floor: bool = False  # before, the model could not be told from one that guesses, or had less than the margin to lose
 
 
-def verdicts(abilities: Mapping[str, Sequence[tuple[bool, bool]]], margin: float = 0.05) -> list[Verdict]:
+def verdicts(
+    abilities: Mapping[str, Sequence[tuple[bool, bool]]], margin: float = 0.05, floors: Mapping[str, float | None] | None = None
+) -> list[Verdict]:
     """Judge each ability from its paired items (right before, right after).
 
     learned / forgot: exact McNemar, Holm over the abilities given, p < 0.05, more gained / more lost. kept: the net
-    loss is below `margin` with 95 % confidence; never concluded from a large p. Otherwise: not enough evidence.
+    loss is below `margin` with 95 % confidence, and there was that much to lose above `floors`, the rates of guessing (0
+    where none is named); never concluded from a large p. Otherwise: not enough evidence.
     """
     counted = {name: (sum(b and not a for b, a in items), sum(a and not b for b, a in items)) for name, items in abilities.items()}
     adjusted = holm([mcnemar(lost, gained) for lost, gained in counted.values()])
     told = []
     for (name, items), p in zip(abilities.items(), adjusted, strict=True):
         n, (lost, gained) = len(items), counted[name]
-        upper = net_loss_upper(lost, gained, n)
+        before, after = (sum(side) / n if n else 0.0 for side in (zip(*items, strict=True) if n else ((), ())))
+        upper, floor = net_loss_upper(lost, gained, n), (floors or {}).get(name) or 0.0
+        stuck = bool(n) and (before - floor < margin or wilson(round(before * n), n)[0] <= floor)
         word: Word = "not enough evidence"
         if n and p < LEVEL:
             word = "forgot" if lost > gained else "learned"
-        elif n and upper < margin:
+        elif n and upper < margin and not stuck:
             word = "kept"
-        before, after = (sum(side) / n if n else 0.0 for side in (zip(*items, strict=True) if n else ((), ())))
-        told.append(Verdict(name, n, before, after, lost, gained, p, upper, word))
+        told.append(Verdict(name, n, before, after, lost, gained, p, upper, word, floor, stuck))
     return told
+
+
+def floor_notes(told: Sequence[Verdict]) -> list[str]:
+    """Which of these abilities had nothing to lose, a sentence each."""
+    return [
+        f"{one.ability} cannot show forgetting here: before, it stood at {one.before:.0%}, where guessing gives {one.floor:.0%}."
+        for one in told
+        if one.at_floor
+    ]
 
 
 def wilson(right: int, n: int) -> tuple[float, float]:

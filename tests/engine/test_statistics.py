@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.statistics import bootstrap_difference, bootstrap_mean, holm, mcnemar, net_loss_upper, verdicts, wilson
+from engine.statistics import bootstrap_difference, bootstrap_mean, floor_notes, holm, mcnemar, net_loss_upper, verdicts, wilson
 
 counts = st.tuples(st.integers(0, 60), st.integers(0, 60), st.integers(0, 60)).filter(lambda c: sum(c) > 0)
 
@@ -124,3 +124,12 @@ def test_the_upper_end_covers(loss: float, gain: float, n: int) -> None:
     seen: dict[tuple[int, int], float] = {}
     covered = [seen.setdefault((b, c), net_loss_upper(b, c, n)) >= loss - gain - 1e-9 for b, c, _ in draws.tolist()]
     assert sum(covered) / len(covered) >= 0.93
+
+
+def test_what_could_not_be_lost_is_never_said_to_be_kept():
+    same = [(i < 3, i < 3) for i in range(200)]  # 1.5 % right before and after
+    few, guessed, sure = verdicts({"few": same, "guessed": [(i < 52, i < 52) for i in range(200)], "sure": [(True, True)] * 200},
+                                  floors={"guessed": 0.25, "sure": 0.25})  # fmt: skip
+    assert (few.verdict, guessed.verdict, sure.verdict) == ("not enough evidence", "not enough evidence", "kept")
+    assert [note.split(" ")[0] for note in floor_notes([few, guessed, sure])] == ["few", "guessed"]
+    assert "stood at 26%, where guessing gives 25%" in floor_notes([guessed])[0]

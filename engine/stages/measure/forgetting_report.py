@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from engine.errors import UserError
 from engine.stage import AnsweringModel, Dataset, Input, Kind, Scores, Stage
 from engine.stages.measure import _report
-from engine.stages.measure.receipt import Judged, Parts, at_floor, losses_of, parts_of, unreadable_of, values_of
+from engine.stages.measure.receipt import Judged, Parts, losses_of, parts_of, unreadable_of, values_of
 
 if TYPE_CHECKING:
     from engine.statistics import Verdict
@@ -92,12 +92,12 @@ class ForgettingReport(Stage):
         from engine.tradeoff import paired
 
         before, after = chain[-2:]
+        shared = _shared(before, after)
         pairs = {
-            row["title"]: paired(values_of(before.items(name)), values_of(after.items(name)))
-            for name, row in _shared(before, after).items()
-            if row["rate"]
-        }
-        return verdicts({title: items for title, items in pairs.items() if items}, self.margin)
+            row["title"]: paired(values_of(before.items(name)), values_of(after.items(name))) for name, row in shared.items() if row["rate"]
+        }  # fmt: skip
+        floors = {row["title"]: row["floor"] for row in shared.values()}
+        return verdicts({title: items for title, items in pairs.items() if items}, self.margin, floors)
 
     def _sentence(self, told: "Mapping[str, list[Verdict]]") -> str:
         """The first arm in full, then of each other method what differs: the abilities it forgot."""
@@ -123,15 +123,14 @@ class ForgettingReport(Stage):
         return [arm, f"{sum(last) / len(last):.0%}", backward]
 
     def _notes(self, told: "Mapping[str, list[Verdict]]", first: "list[_Stage]") -> list[str]:
-        notes = [
+        from engine.statistics import floor_notes
+
+        return [
             f"The verdicts compare {first[-1].title} with {first[-2].title}.",
             f"Kept means a net loss below {self.margin:.0%} with 95 % confidence; forgot and learned: exact McNemar, Holm, p < 0.05.",
             *_methods(told),
+            *floor_notes(next(iter(told.values()))),
         ]
-        for name, row in first[-2].parts.items():
-            if row["rate"] and row["floor"] is not None and at_floor(first[-2].items(name), row["floor"]):
-                notes.append(f"{row['title']} cannot show forgetting here: it stands at the floor of {row['floor']:.0%} before.")
-        return notes
 
 
 class _Stage:

@@ -16,6 +16,7 @@ from engine.stage import AnsweringModel, Input, Kind, Scores, Stage
 from engine.stages.measure import _report
 
 if TYPE_CHECKING:
+    from engine.statistics import Verdict
     from engine.work import Answer, Work
 
 Parts = dict[str, dict[str, Any]]  # what a scores artifact says of each probe: its title, the hash of its items ...
@@ -66,14 +67,15 @@ class Receipt(Stage):
         rates = {row["title"]: sides[name] for name, row in shared.items() if row["rate"]}
         losses = {row["title"]: (row.get("metric"), *sides[name]) for name, row in shared.items() if not row["rate"]}
         pairs = {title: paired(values_of(before), values_of(after)) for title, (before, after) in rates.items()}
-        told = verdicts({title: items for title, items in pairs.items() if items}, self.margin)
+        floors = {row["title"]: row["floor"] for row in shared.values()}
+        told = verdicts({title: items for title, items in pairs.items() if items}, self.margin, floors)
         report = {
             "sentence": _report.sentence(told, self.margin),
             "verdicts": [_report.verdict_row(verdict) for verdict in told],
             "models": [{"id": model.id, "name": model.name} for model in models],
             "facts": [*losses_of(losses), *self._divergence(work), *unreadable_of(rates)],
             "answers": [row for title, (before, after) in rates.items() for row in _report.item_rows(title, ids, before, after)],
-            "notes": [*self._notes(shared, sides), *_apart(parts), *sorted({m.summary["note"] for m in models if m.summary.get("note")})],
+            "notes": [*self._notes(shared, told), *_apart(parts), *sorted({m.summary["note"] for m in models if m.summary.get("note")})],
         }
         folder = work.output("report")
         (folder / "report.json").write_text(json.dumps(report, ensure_ascii=False, indent=1))
@@ -90,16 +92,15 @@ class Receipt(Stage):
                 rows.append([f"KL(base || tuned) on {one['data']}", "", f"{one['kl']:.3f} nats a token ({span})"])
         return rows
 
-    def _notes(self, shared: Parts, sides: Mapping[str, list[Judged]]) -> list[str]:
-        told = [
+    def _notes(self, shared: Parts, told: "list[Verdict]") -> list[str]:
+        from engine.statistics import floor_notes
+
+        notes = [
             f"Kept means a net loss below {self.margin:.0%} with 95 % confidence; forgot and learned: exact McNemar, Holm, p < 0.05.",
             "A verdict about these two models, not about the method that made one from the other.",
         ]
-        for name, row in shared.items():
-            if row["floor"] is not None and at_floor(sides[name][0], row["floor"]):
-                told.append(f"{row['title']} cannot show forgetting here: the base is at the floor of {row['floor']:.0%}.")
         suites = ", ".join(f"{name} {row['suite_hash']}" for name, row in shared.items())
-        return [*told, f"Items and judges: {suites}."]
+        return [*notes, *floor_notes(told), f"Items and judges: {suites}."]
 
 
 def parts_of(scores: list[Input], model: int) -> Parts:
@@ -121,13 +122,6 @@ def _apart(parts: list[Parts]) -> list[str]:
 def values_of(items: Judged) -> dict[str, float | None]:
     """The items' values alone."""
     return {key: value for key, (value, _) in items.items()}
-
-
-def at_floor(before: Judged, floor: float) -> bool:
-    """Whether a model cannot be told from one that guesses."""
-    from engine.statistics import wilson
-
-    return wilson(sum(value == 1 for value, _ in before.values()), len(before))[0] <= floor
 
 
 def losses_of(sides: Mapping[str, tuple[str | None, Judged, Judged]]) -> list[list[str]]:
