@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
+from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -26,6 +27,7 @@ from engine.stage import Form, Recipe, Stage
 log = logging.getLogger(__name__)
 F = TypeVar("F", bound=Form)
 T = TypeVar("T")
+PROBE_CARDS = Path(__file__).parent.parent / "assets" / "probes"
 
 
 @cache
@@ -82,6 +84,15 @@ def probes() -> dict[str, Probe]:
 
     _each_module(engine.probes, "dianjing.probes", take)
     return found
+
+
+def probe_card(name: str) -> str:
+    """What is known of a probe, in markdown: its card, or its summary where it came without one. Raises UserError for an unknown probe."""
+    known = probes()
+    if name not in known:
+        raise UserError("there is no probe named {name}; {hint}", name=repr(name), hint=did_you_mean(name, known))
+    card = PROBE_CARDS / f"{name}.md"
+    return card.read_text(encoding="utf-8") if card.exists() else f"# {known[name].title}\n\n{known[name].summary}\n"
 
 
 def find(name: str) -> type[Form]:

@@ -24,8 +24,14 @@ VERDICTS = ("learned", "forgot", "kept", "not enough evidence")
 
 
 @measuring.command()
-def probes(as_json: JsonOption = False) -> None:
+def probes(
+    name: Annotated[str | None, typer.Argument(help="Print the card of this one: what, why, base rates, limits.")] = None,
+    as_json: JsonOption = False,
+) -> None:
     """List the probes there are: the abilities that can be measured."""
+    if name is not None:
+        typer.echo(catalogue.probe_card(name))
+        return
     rows = [{"name": p.name, "title": p.title, "group": p.group, "how": p.how, "floor": p.floor, "summary": p.summary}
             for p in catalogue.probes().values()]  # fmt: skip
     if as_json:

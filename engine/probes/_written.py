@@ -1,4 +1,4 @@
-"""Items that people wrote: one JSON object a line in assets/probes, with a card beside it."""
+"""Items written for this project: one JSON object a line in assets/probes, where each probe has its card."""
 
 import json
 from functools import cache

@@ -64,3 +64,16 @@ def test_nothing_heavy_is_imported_to_know_the_catalogue():
         "print(*(m for m in ('torch', 'transformers', 'trl', 'peft', 'datasets', 'gradio', 'scipy') if m in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.split() == []
+
+
+@pytest.mark.parametrize("name", sorted(catalogue.probes()))
+def test_every_probe_has_a_card_with_the_base_rates_of_both_starters(name):
+    card = catalogue.probe_card(name)
+    assert card.startswith("# ")
+    rates = next(part for part in card.split("\n\n") if part.startswith("**Base rates.**"))
+    assert all(starter in rates for starter in ("SmolLM2-135M-Instruct", "gemma-3-270m"))
+
+
+def test_an_unknown_probe_has_no_card():
+    with pytest.raises(UserError, match="did you mean capitals"):
+        catalogue.probe_card("capital")
