@@ -10,7 +10,7 @@ from engine.scorers.refusal import VALUES, Kind
 from engine.statistics import wilson
 from storage import corrections
 
-PROBES = ("refusal", "compliance")
+PROBES = ("refusal", "compliance", "refusal_german")
 ENOUGH = 10  # answers below which no rate is told
 
 

@@ -77,7 +77,8 @@ def measured(session: Session, model: int) -> Measured:
     points: dict[Axis, list[Point]] = {}
     for probe, suite_hash, step, right, n, unreadable, mean in scores.summary(session, model):
         points.setdefault((probe, suite_hash), []).append(Point(step, n, right, unreadable, mean))
-    return Measured(model, row.name, int(row.summary.get("step") or row.summary.get("steps") or 0), points)
+    reached = max((point.step for some in points.values() for point in some), default=0)  # of a run that did not finish, or not yet
+    return Measured(model, row.name, int(row.summary.get("step") or row.summary.get("steps") or reached), points)
 
 
 def title(probe: str) -> str:
@@ -112,12 +113,14 @@ def judge(session: Session, before: Measured, after: Measured, margin: float = 0
     """What a model learned, forgot and kept against another, by paired items, over all that both were measured alike on.
 
     A model that was only watched while it trained is compared with itself before its first step."""
-    axes, apart = shared(before, after), _apart(before, after)
-    steps = (before.last, after.last)
-    if not axes and before.model != after.model:
+    rates, apart = _rates(before, after), _apart(before, after)
+    if not rates or before.model == after.model:
+        if before.model != after.model:
+            alone = f"{before.name} was not measured like {after.name}: what follows compares {after.name} with itself before its training."
+            apart.append(alone)
         before = replace(after, last=0)
-        axes, steps = shared(before, after), (0, after.last)
-    rates = {probe: axis for probe, axis in axes.items() if is_rate(probe)}
+        rates = _rates(before, after) if after.last else {}
+    steps = (before.last, after.last)
     pairs = {}
     for probe, axis in rates.items():
         left, right = (scores.values(session, one.model, step, axis[1]) for one, step in zip((before, after), steps, strict=True))
@@ -125,6 +128,10 @@ def judge(session: Session, before: Measured, after: Measured, margin: float = 0
     floors = {probe: floor(probe) for probe in pairs}
     told = [(rates[one.ability], replace(one, ability=title(one.ability))) for one in verdicts(pairs, margin, floors)]
     return Judgement(told, [*floor_notes([one for _, one in told]), *apart], before.model, steps)
+
+
+def _rates(before: Measured, after: Measured) -> dict[str, Axis]:
+    return {probe: axis for probe, axis in shared(before, after).items() if is_rate(probe)}
 
 
 def _apart(before: Measured, after: Measured) -> list[str]:
@@ -177,7 +184,7 @@ def curves(models: Sequence[Measured]) -> tuple[dict[Axis, list[tuple[int, Point
     Returns (step, point) by axis, of rates that have two points or more, and where each stage begins, with its name."""
     told: dict[Axis, list[tuple[int, Point]]] = {}
     begins, offset = [], 0
-    for one in models[1:]:
+    for one in models[1:] or models:
         watched = {axis: points for axis, points in one.points.items() if is_rate(axis[0]) and len(points) > 1}
         if not watched:
             continue

@@ -119,7 +119,7 @@ def net_loss_upper(lost: int, gained: int, n: int) -> float:
 
     estimate = (lost - gained) / n
     score = float(brentq(distance, estimate, 1 - 1e-9)) if distance(1 - 1e-9) < 0 else 1.0
-    return score if gained > lost else max(score, exact)
+    return max(score, exact)
 
 
 def bootstrap_mean(values: Sequence[float], seed: int = 0) -> tuple[float, float, float]:

@@ -19,7 +19,7 @@ from storage.database import transaction
 from storage.tables import Artifact
 
 PAGE = 10
-ASKED = {"refusal": "a harmful request", "compliance": "a harmless look-alike"}
+ASKED = {"refusal": "a harmful request", "compliance": "a harmless look-alike", "refusal_german": "a harmful request, in German"}
 
 
 def build(place: Place, demo: gr.Blocks) -> None:

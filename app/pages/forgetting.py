@@ -57,7 +57,9 @@ def parts(place: Place, known: dict[str, str]) -> tuple[list[Node], dict[str, An
                 *_noise(session, before), *_predictors(session, after),
                 *_against(session, after, known), *_exports(before, after), *_items(session, before, after, judged, known),
                 *_others(session, before, after)]  # fmt: skip
-        pair = [link(before.name, f"/library?artifact={before.model}"), " → ", link(after.name, f"/library?artifact={after.model}")]
+        tuned = link(after.name, f"/library?artifact={after.model}")
+        alone = [tuned, say(" before its training → now")] if judged.before == after.model else None
+        pair = alone or [link(before.name, f"/library?artifact={before.model}"), " → ", tuned]
         head = [h("p", *pair, class_="soft raw"), h("h1", forgetting_export.sentence(judged), class_="sentence")]
         return head, _curves(chain, _bands(session, before)), body
 

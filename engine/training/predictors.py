@@ -33,7 +33,8 @@ class Predictors:
 
     def __init__(self, folder: Path, rows: Sequence[Encoded], heldout: Sequence[Encoded], source: Path | None, dtype: torch.dtype) -> None:
         self.file, self.heldout, self.source, self.dtype = folder / "before.safetensors", list(heldout), source, dtype
-        self.rows = sorted(rows, key=lambda row: len(row.ids))[:: max(1, len(rows) // ROWS)][:ROWS]
+        ordered, count = sorted(rows, key=lambda row: len(row.ids)), min(ROWS, len(rows))
+        self.rows = [ordered[place * len(ordered) // count] for place in range(count)]  # of all lengths
 
     def begin(self, model: Any) -> dict[str, float]:
         """Before the first step: the perplexity of the targets; what the model says of the held-out answers is noted."""

@@ -15,6 +15,7 @@ import torch
 
 from engine.chat import Chat
 from engine.contamination import contaminated
+from engine.errors import UserError
 from engine.probe import Part, Suite
 from engine.settings import RetentionSettings
 from engine.stage import Input
@@ -101,6 +102,9 @@ class Watch:
 
     def task_score(self, model: Any) -> float:
         """How well the model does its task before its first step: the share of held-out answers that are right."""
+        if not self.task:
+            message = "enough asks how many held-out answers are right, and the data holds none out: import it with a held-out share"
+            raise UserError(message, field="enough")
         if not self.seen:
             self.look(model, 0)
         return self._score(0)
@@ -127,8 +131,11 @@ class Watch:
     def _score(self, step: int) -> float:
         """How well the task is learned: the share of right answers where a scorer tells, else the negative loss."""
         part = self.task[-1]
-        values = [value for value in self._values(part, step).values() if value is not None]
-        return sum(value == 1 if part.probe.rate else -value for value in values) / max(len(values), 1)
+        values = list(self._values(part, step).values())
+        if part.probe.rate:
+            return sum(value == 1 for value in values) / max(len(values), 1)  # an answer that cannot be read is not right
+        losses = [value for value in values if value is not None]
+        return -sum(losses) / len(losses) if losses else float("-inf")
 
     def _values(self, part: Part, step: int) -> dict[str, float | None]:
         return self.work.values(self.artifact, step, part.hash)

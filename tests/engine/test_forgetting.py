@@ -133,6 +133,30 @@ def test_a_model_that_was_only_watched_is_compared_with_itself_before(lab):
     assert judged.verdicts[0][1].verdict == "not enough evidence", "32 items never say kept, and the newest measurement counts"
 
 
+def test_what_was_measured_with_nothing_in_common_is_said_to_be_compared_with_itself(lab):
+    lab.measure(0, 0, "capitals", 30, n=32, hash="other")
+    lab.measure(1, 0, "capitals", 31, n=32)
+    lab.measure(1, 10, "capitals", 2, n=32)
+    judged = forgetting.judge(lab.session, *forgetting.chain(lab.session, lab.models[1]))
+    assert judged.before == lab.models[1]
+    assert any("compares taught with itself" in note for note in judged.apart)
+
+
+def test_a_model_without_ancestors_is_compared_with_itself_before_and_has_a_curve(lab):
+    lab.measure(0, 0, "capitals", 30, n=32)
+    lab.measure(0, 50, "capitals", 2, n=32)  # a run that was stopped: its row does not say how far it came
+    alone = forgetting.measured(lab.session, lab.models[0])
+    judged = forgetting.judge(lab.session, alone, alone)
+    assert (judged.steps, judged.verdicts[0][1].verdict) == ((0, 50), "forgot")
+    assert list(forgetting.curves([alone])[0]) == [("capitals", "h")]
+
+
+def test_a_model_that_was_measured_once_has_nothing_to_be_compared_with(lab):
+    lab.measure(0, 0, "capitals", 30)
+    alone = forgetting.measured(lab.session, lab.models[0])
+    assert forgetting.judge(lab.session, alone, alone).verdicts == []
+
+
 def test_the_floor_and_what_cannot_be_read(lab):
     lab.measure(0, 0, "capitals", 26)
     lab.measure(1, 10, "capitals", 26, unread=40)

@@ -61,6 +61,12 @@ def test_kept_is_never_concluded_from_few_items() -> None:
     assert verdicts({"a": []})[0].verdict == "not enough evidence"
 
 
+@given(counts.filter(lambda c: sum(c) <= 32))
+def test_gains_do_not_make_few_items_say_kept(count: tuple[int, int, int]) -> None:
+    lost, gained, same = count
+    assert verdicts({"a": [(True, False)] * lost + [(False, True)] * gained + [(True, True)] * same})[0].verdict != "kept"
+
+
 def test_more_abilities_need_more_evidence() -> None:
     items = [(True, False)] * 6 + [(True, True)] * 20
     quiet = {str(i): [(True, True)] * 100 for i in range(9)}

@@ -58,6 +58,8 @@ class Finetune(Stage):
     def _enough_needs_a_scorer(self) -> "Finetune":
         if self.enough is not None and (self.retention.suite == "off" or not self.retention.scorer):
             raise ValueError("enough is given, and nothing says what is right: set retention.suite to watch, and retention.scorer")
+        if self.enough is not None and self.training.processes > 1:
+            raise ValueError(f"enough is given, and training.processes is {self.training.processes}: only one process looks; set it to 1")
         return self
 
     @classmethod
