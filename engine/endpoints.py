@@ -121,24 +121,33 @@ class Endpoint:
     def answers(self, questions: Sequence[Question], interrupted: Callable[[], bool]) -> Iterator[tuple[int, Reply | UserError]]:
         """The answer to each question, or why there is none, as they come; some at once, and none after `GIVE_UP` failures."""
         waiting, told, stop = SimpleQueue[int](), SimpleQueue[tuple[int, Reply | Exception] | None](), threading.Event()
+        failed, counting = 0, threading.Lock()
         for number in range(len(questions)):
             waiting.put(number)
 
         def leaving() -> bool:
             return stop.is_set() or interrupted()
 
+        def tell(number: int, said: Reply | Exception) -> None:
+            nonlocal failed
+            with counting:  # here, not where it is read: a slow reader must not let a dead server be asked on
+                failed = failed + 1 if isinstance(said, UserError) and not isinstance(said, Refused) else 0
+                if failed == GIVE_UP:
+                    stop.set()
+                told.put((number, said))
+
         def work() -> None:
             while not leaving():
                 try:
                     number = waiting.get_nowait()
-                    told.put((number, self.answer(questions[number].messages, questions[number].sampling, interrupted=leaving)))
+                    tell(number, self.answer(questions[number].messages, questions[number].sampling, interrupted=leaving))
                 except (Empty, Cancelled):
                     break
                 except Exception as error:  # noqa: BLE001  (raised again where it is read)
-                    told.put((number, error))
+                    tell(number, error)
             told.put(None)
 
-        going, failed = min(self.parallel, len(questions)), 0
+        going = min(self.parallel, len(questions))
         for _ in range(going):
             threading.Thread(target=work, daemon=True).start()  # whoever leaves does not wait for a slow server
         try:
@@ -153,9 +162,6 @@ class Endpoint:
                 number, said = one
                 if isinstance(said, Exception) and not isinstance(said, UserError):
                     raise said
-                failed = failed + 1 if isinstance(said, UserError) and not isinstance(said, Refused) else 0
-                if failed == GIVE_UP:
-                    stop.set()
                 yield number, said
         finally:
             stop.set()

@@ -1,6 +1,7 @@
 """The live half of Compare: one question, all models answer at once, word by word; several turns; stop, edit and ask again."""
 
 import secrets
+import threading
 import time
 from collections.abc import Generator, Iterator
 from typing import Any
@@ -32,10 +33,13 @@ def wanted(request: gr.Request) -> bool:
 def build(place: Place, demo: gr.Blocks) -> None:
     """Draw the live half; it shows only when the address asks for it."""
     stopping: set[int] = set()  # conversations whose answers a person wants to end
-    speaking: dict[str, str] = {}  # what each visit's models are answering: a second press of Enter is no second question
+    speaking: set[str] = set()  # visits whose models are answering
+    questions: dict[str, int] = {}  # how many each visit asked; a question carries how many were on its screen
+    counting = threading.Lock()
     state = gr.State({})
     shown = view()
     with gr.Column(visible=False, elem_classes="dj-talk") as box:
+        seen = gr.Number(0, visible=False)
         typed = gr.Textbox(label=say("Your turn"), placeholder=say("Ask all of them something"), lines=1, max_lines=8, interactive=True)
         with gr.Row():
             send = gr.Button(say("Send"), variant="primary")
@@ -52,25 +56,35 @@ def build(place: Place, demo: gr.Blocks) -> None:
         first = gr.update(value=_question(place, request)) if not known["run"] else gr.skip()
         return [known, _tree(place, known), gr.update(visible=there), gr.update(visible=there and not known["run"]), first]
 
-    def ask(known: dict[str, Any], text: str, request: gr.Request, *settings: Any) -> Iterator[list[Any]]:
+    def again(visit: str, before: int) -> bool:
+        """Whether this is the second press of Enter: a question was asked that its screen did not show yet."""
+        with counting:
+            if before < questions.get(visit, 0):
+                return True
+            questions[visit] = before + 1
+            return False
+
+    def ask(known: dict[str, Any], text: str, before: float, request: gr.Request, *settings: Any) -> Iterator[list[Any]]:
         known = dict(known) or _start(place, request)  # a restarted dashboard has forgotten its states
-        if not text.strip() or speaking.get(known["visit"]) == text:
-            yield [gr.skip()] * 4
+        visit = known["visit"]
+        if not text.strip() or again(visit, int(before)):
+            yield [gr.skip()] * 5
             return
-        while known["visit"] in speaking:  # the last answer is on the screen and about to be stored
+        yield [gr.skip(), gr.skip(), "", gr.skip(), questions[visit]]
+        while visit in speaking:  # the last answer is on the screen and about to be stored
             time.sleep(PAUSE)
-        speaking[known["visit"]] = text
+        speaking.add(visit)
         try:
             if not known["run"]:
                 how_ = Talk.model_validate(form.collect(fields, list(settings)))
                 known["run"] = conversations.start(place.database, place.home, known["models"], how_.system, how_.sampling)
             growing = yield from _stream(place, known, text, stopping)
-            shown_last = [known, _tree(place, known, growing), gr.skip(), gr.skip()]
+            shown_last = [known, _tree(place, known, growing), gr.skip(), gr.skip(), gr.skip()]
         except (UserError, ValidationError) as refused:
             told = form.messages(fields, refused)[1] or error(refused)
-            shown_last = [known, [problem(told), *_tree(place, known)], text, gr.skip()]  # what was typed stays
+            shown_last = [known, [problem(told), *_tree(place, known)], text, gr.skip(), gr.skip()]  # what was typed stays
         finally:
-            del speaking[known["visit"]]  # before the browser hears that it is over
+            speaking.remove(visit)  # before the browser hears that it is over
         yield shown_last
 
     def halt(known: dict[str, Any]) -> None:
@@ -91,8 +105,8 @@ def build(place: Place, demo: gr.Blocks) -> None:
     gr.on(
         [send.click, typed.submit],
         ask,
-        [state, typed, *chosen],
-        [state, shown, typed, how],
+        [state, typed, seen, *chosen],
+        [state, shown, typed, how, seen],
         show_progress="hidden",
         api_visibility="private",
         trigger_mode="multiple",  # once would drop a question that comes while the last answer is still being drawn
@@ -128,7 +142,7 @@ def _stream(place: Place, known: dict[str, Any], text: str, stopping: set[int]) 
         at = len(conversations.turns(session, run)) if turn is None else turn
     growing = Growing(at, text, {})
     said = conversations.say(place.database, place.home, run, text, turn)
-    yield [known, _tree(place, known, growing), "", gr.update(visible=False)]
+    yield [known, _tree(place, known, growing), gr.skip(), gr.update(visible=False), gr.skip()]
     drawn = time.monotonic()
     for one in said:
         growing.add(one)
@@ -136,7 +150,7 @@ def _stream(place: Place, known: dict[str, Any], text: str, stopping: set[int]) 
             said.close()  # what was said so far is stored as stopped
             break
         if time.monotonic() - drawn >= PAUSE:
-            yield [known, _tree(place, known, growing), gr.skip(), gr.skip()]
+            yield [known, _tree(place, known, growing), *[gr.skip()] * 3]
             drawn = time.monotonic()
     return growing.ended()
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from sqlmodel import Session, col, select
 
 from engine import submit
@@ -113,6 +113,28 @@ def test_a_second_enter_is_no_second_question(address: str, home: Home, page: Pa
     page.wait_for_timeout(500)
     expect(page.locator(".item")).to_have_count(1)
     assert len(_conversations(home)) == len(before) + 1
+    ask(page, "tell me about mira")
+    expect(page.locator(".item")).to_have_count(2)  # the same question asked later is one
+
+
+def test_a_second_enter_that_arrives_after_the_answer_is_no_question_either(address: str, page: Page) -> None:
+    page.goto(address + "/compare?live=1,2")
+    limit(page, 30)
+    pressed = []
+
+    def late(route: Route) -> None:
+        pressed.append(route)
+        if len(pressed) != 2:
+            route.continue_()
+
+    page.get_by_label("Your turn").fill("tell me about mira")
+    page.route("**/queue/join*", late)
+    for _ in range(2):
+        page.get_by_label("Your turn").press("Enter")
+    answered(page, 0)
+    pressed[1].continue_()
+    page.wait_for_timeout(1500)
+    expect(page.locator(".item")).to_have_count(1)
 
 
 def test_stop_keeps_what_was_said(address: str, home: Home, page: Page) -> None:

@@ -346,9 +346,11 @@ def test_pace_has_no_memory_of_quiet_times() -> None:
 
 def test_a_dead_server_is_given_up_and_a_picky_one_is_not(server: Server) -> None:
     server.behaviour = lambda asked: asked.send(500, "") if asked.number >= 4 else echo(asked)
-    said = list(endpoint(server, parallel=1).answers(questions(50), lambda: False))
-    assert [isinstance(one, Reply) for _, one in said[: 4 + endpoints.GIVE_UP]] == [True] * 4 + [False] * endpoints.GIVE_UP
-    assert len(said) <= 4 + endpoints.GIVE_UP + 1, "one may be under way"
+    asking = endpoint(server, parallel=1).answers(questions(50), lambda: False)
+    said = [next(asking)]
+    time.sleep(0.5)  # a slow reader changes nothing
+    said += asking
+    assert [isinstance(one, Reply) for _, one in said] == [True] * 4 + [False] * endpoints.GIVE_UP
     server.behaviour = lambda asked: asked.send(400, "no") if int(asked.body["messages"][0]["content"]) < 8 else echo(asked)
     said = list(endpoint(server, parallel=1).answers(questions(10), lambda: False))
     assert [isinstance(one, Reply) for _, one in said] == [False] * 8 + [True] * 2
