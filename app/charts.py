@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.wording import say
-from engine.catalogue import probes
+from engine.catalogue import is_rate, probes
 
 # Okabe and Ito's colours without yellow and black, told apart by marker and dash too.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
@@ -70,8 +70,7 @@ def is_main(name: str) -> bool:
 
 
 def _is_rate(name: str) -> bool:
-    probe = probes().get(name.removeprefix(ABILITY))
-    return probe.rate if probe else not name.endswith(": loss")
+    return is_rate(name.removeprefix(ABILITY))
 
 
 def overlay(runs: list[tuple[int, str]], name: str) -> list[Line]:

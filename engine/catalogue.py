@@ -103,6 +103,12 @@ def find(name: str) -> type[Form]:
     return known[name]
 
 
+def is_rate(probe: str) -> bool:
+    """Whether a probe that is known by its name only says right or wrong, rather than how much."""
+    known = probes().get(probe)
+    return known.rate if known else not probe.endswith(": loss") and not probe.startswith("KL from ")
+
+
 def did_you_mean(word: str, known: object) -> str:
     """A hint for a word that is not among the known ones."""
     words = [str(k) for k in known]  # type: ignore[attr-defined]

@@ -6,10 +6,11 @@ axis: what was measured with other items is said to be, and is never drawn besid
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from sqlmodel import Session
 
-from engine.catalogue import probes
+from engine.catalogue import is_rate, probes
 from engine.statistics import Verdict, floor_notes, verdicts, wilson
 from engine.tradeoff import paired
 from storage import listings, scores
@@ -47,6 +48,19 @@ class Measured:
     name: str
     last: int
     points: Mapping[Axis, list[Point]]
+    told: Mapping[Axis, Mapping[str, Any]]  # what whoever measured said of an axis: whether it is a rate, and its floor
+
+    def is_rate(self, axis: Axis) -> bool:
+        """Whether it says right or wrong."""
+        return bool(self.told[axis]["rate"]) if axis in self.told else is_rate(axis[0])
+
+    def floor(self, axis: Axis) -> float | None:
+        """The rate of guessing, where it is known."""
+        if axis in self.told:
+            told: float | None = self.told[axis].get("floor")
+            return told
+        known = probes().get(axis[0])
+        return known.floor if known else None
 
     def end(self, axis: Axis) -> Point | None:
         """What is known of the finished model."""
@@ -78,25 +92,14 @@ def measured(session: Session, model: int) -> Measured:
     for probe, suite_hash, step, right, n, unreadable, mean in scores.summary(session, model):
         points.setdefault((probe, suite_hash), []).append(Point(step, n, right, unreadable, mean))
     reached = max((point.step for some in points.values() for point in some), default=0)  # of a run that did not finish, or not yet
-    return Measured(model, row.name, int(row.summary.get("step") or row.summary.get("steps") or reached), points)
+    last = int(row.summary.get("step") or row.summary.get("steps") or reached)
+    return Measured(model, row.name, last, points, scores.described(session, model))
 
 
 def title(probe: str) -> str:
     """What people call a probe."""
     known = probes().get(probe)
     return known.title if known else probe.replace("_", " ")
-
-
-def is_rate(probe: str) -> bool:
-    """Whether a probe says right or wrong."""
-    known = probes().get(probe)
-    return known.rate if known else not probe.endswith(": loss") and not probe.startswith("KL from ")
-
-
-def floor(probe: str) -> float | None:
-    """The rate of guessing."""
-    known = probes().get(probe)
-    return known.floor if known else None
 
 
 def shared(before: Measured, after: Measured) -> dict[str, Axis]:
@@ -125,13 +128,13 @@ def judge(session: Session, before: Measured, after: Measured, margin: float = 0
     for probe, axis in rates.items():
         left, right = (scores.values(session, one.model, step, axis[1]) for one, step in zip((before, after), steps, strict=True))
         pairs[probe] = paired(left, right)
-    floors = {probe: floor(probe) for probe in pairs}
+    floors = {probe: after.floor(rates[probe]) for probe in pairs}
     told = [(rates[one.ability], replace(one, ability=title(one.ability))) for one in verdicts(pairs, margin, floors)]
     return Judgement(told, [*floor_notes([one for _, one in told]), *apart], before.model, steps)
 
 
 def _rates(before: Measured, after: Measured) -> dict[str, Axis]:
-    return {probe: axis for probe, axis in shared(before, after).items() if is_rate(probe)}
+    return {probe: axis for probe, axis in shared(before, after).items() if before.is_rate(axis) and after.is_rate(axis)}
 
 
 def _apart(before: Measured, after: Measured) -> list[str]:
@@ -140,22 +143,6 @@ def _apart(before: Measured, after: Measured) -> list[str]:
     alike = set(shared(before, after))
     return [f"{title(probe)} was measured with different items on {before.name} and {after.name}: never on one axis."
             for probe in sorted((left & right) - alike)]  # fmt: skip
-
-
-def forgetting(matrix: Sequence[Sequence[float]]) -> list[float]:
-    """Each ability's fall from its best, F_j = max over l < T of R[l][j] - R[T][j] (Chaudhry et al. 2018, 1801.10112), never below 0."""
-    *earlier, last = matrix
-    return [max(0.0, max(row[j] for row in earlier) - last[j]) for j in range(len(last))] if earlier else [0.0] * len(last)
-
-
-def backward_transfer(matrix: Sequence[Sequence[float]]) -> float:
-    """BWT = mean over tasks i < T of R[T][i] - R[i][i] (Lopez-Paz and Ranzato 2017, 1706.08840); row 0 is before the first task.
-
-    Raises ValueError unless there is one row more than tasks, and two tasks at least."""
-    tasks = len(matrix) - 1
-    if tasks < 2 or any(len(row) != tasks for row in matrix):
-        raise ValueError(f"backward transfer needs two tasks and a row for each and one before them, not {len(matrix)} rows")
-    return sum(matrix[tasks][i] - matrix[i + 1][i] for i in range(tasks - 1)) / (tasks - 1)
 
 
 def at_score(learned: Sequence[float], kept: Sequence[float], score: float) -> float | None:
@@ -178,18 +165,23 @@ def at_equal_score(runs: Mapping[str, tuple[Sequence[float], Sequence[float]]]) 
     return score, {name: at_score(learned, kept, score) if name in learners else None for name, (learned, kept) in runs.items()}
 
 
-def curves(models: Sequence[Measured]) -> tuple[dict[Axis, list[tuple[int, Point]]], list[tuple[int, str]]]:
+def curves(models: Sequence[Measured]) -> tuple[dict[Axis, list[tuple[int, Point]]], list[tuple[int, str]], list[str]]:
     """What was watched along a chain, on one axis of steps: each stage goes on where the one before it ended.
 
-    Returns (step, point) by axis, of rates that have two points or more, and where each stage begins, with its name."""
+    Returns (step, point) by axis, of rates that have two points or more; where each stage begins, with its name; and, as
+    sentences, which probes earlier stages were watched on with other items than the newest: those are not drawn."""
+    watched = [(one, {axis: points for axis, points in one.points.items() if one.is_rate(axis) and len(points) > 1})
+               for one in models[1:] or models]  # fmt: skip
+    watched = [(one, points) for one, points in watched if points]
+    newest = {probe: suite_hash for _, points in watched for probe, suite_hash in points}
     told: dict[Axis, list[tuple[int, Point]]] = {}
-    begins, offset = [], 0
-    for one in models[1:] or models:
-        watched = {axis: points for axis, points in one.points.items() if is_rate(axis[0]) and len(points) > 1}
-        if not watched:
-            continue
+    begins, apart, offset = list[tuple[int, str]](), list[str](), 0
+    for one, lines in watched:
         begins.append((offset, one.name))
-        for axis, points in watched.items():
-            told.setdefault(axis, []).extend((offset + point.step, point) for point in points)
+        for (probe, suite_hash), points in lines.items():
+            if newest[probe] == suite_hash:
+                told.setdefault((probe, suite_hash), []).extend((offset + point.step, point) for point in points)
+            else:
+                apart.append(f"{title(probe)} was watched with other items while {one.name} was trained: not drawn.")
         offset += one.last
-    return {axis: points for axis, points in told.items() if len(points) > 1}, begins
+    return told, begins, apart

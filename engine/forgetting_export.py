@@ -7,13 +7,14 @@ from typing import Any
 
 from sqlmodel import Session
 
-from engine.forgetting import Axis, Judgement, Measured, at_equal_score, curves, forgetting, is_rate, title
-from engine.probe import GROUPS
+from engine.catalogue import probes
+from engine.forgetting import Axis, Judgement, Measured, at_equal_score, curves, title
 from engine.stages.measure import _report
-from engine.statistics import Verdict
+from engine.statistics import Verdict, forgetting
 from storage import scores
 
 MARGIN = 0.05
+PREDICTORS = _report.PREDICTORS
 
 
 def sentence(judged: Judgement) -> str:
@@ -28,7 +29,7 @@ def verdict_row(verdict: Verdict) -> dict[str, Any]:
 
 def matrix(chain: Sequence[Measured]) -> dict[str, Any] | None:
     """Stage by ability: rates of the finished models on the axes that all of them share; None for fewer than two."""
-    axes = [axis for axis in chain[0].points if is_rate(axis[0]) and all(one.end(axis) for one in chain)]
+    axes = [axis for axis in chain[0].points if chain[0].is_rate(axis) and all(one.end(axis) for one in chain)]
     if len(chain) < 2 or not axes:
         return None
     rates = [[point.rate for axis in axes if (point := one.end(axis))] for one in chain]
@@ -57,25 +58,23 @@ def learned_against_kept(models: Mapping[str, Measured]) -> tuple[float, dict[st
     """At the highest score of the new task that all reach, the mean of the abilities watched; see `at_equal_score`.
 
     The task is the first probe of a dataset with a scorer that all of them were watched on."""
-    from engine.catalogue import probes
-
-    watched = [{axis for axis, points in one.points.items() if is_rate(axis[0]) and len(points) > 1} for one in models.values()]
+    watched = [{axis for axis, points in one.points.items() if one.is_rate(axis) and len(points) > 1} for one in models.values()]
     common = set.intersection(*watched) if watched else set()
     tasks = sorted(axis for axis in common if axis[0] not in probes())
-    kept = sorted(axis for axis in common if axis[0] in probes() and probes()[axis[0]].group in GROUPS)
+    kept = sorted(axis for axis in common if axis[0] in probes())
     if not tasks or not kept:
         return 0.0, {}
     told = {}
     for name, one in models.items():
-        learned = [point.rate for point in one.points[tasks[0]]]
-        means = [sum(one.points[axis][place].rate for axis in kept) / len(kept) for place in range(len(learned))]
-        told[name] = (learned, means)
+        task, *abilities = ({point.step: point.rate for point in one.points[axis]} for axis in (tasks[0], *kept))
+        steps = [step for step in task if all(step in line for line in abilities)]  # a stopped look measured some only
+        told[name] = ([task[step] for step in steps], [sum(line[step] for line in abilities) / len(abilities) for step in steps])
     return at_equal_score(told)
 
 
 def html(session: Session, chain: Sequence[Measured], before: Measured, after: Measured, judged: Judgement) -> str:
     """The page as one file that needs nothing else."""
-    told, _ = curves(chain)
+    told, _, left_out = curves(chain)
     drawn = [
         {"arm": after.name, "ability": title(axis[0]), "points": [[step, point.rate, *point.interval] for step, point in line]}
         for axis, line in told.items()
@@ -84,7 +83,7 @@ def html(session: Session, chain: Sequence[Measured], before: Measured, after: M
     return _report.page({
         "sentence": sentence(judged), "verdicts": [verdict_row(one) for _, one in judged.verdicts],
         "models": [{"id": one.model, "name": one.name} for one in (before, after)], "facts": [], "curves": drawn,
-        "matrix": [table] if table else [], "notes": judged.apart,
+        "matrix": [table] if table else [], "notes": [*judged.apart, *left_out],
         "answers": [row for axis, _ in judged.verdicts for row in items(session, after, judged, axis)],
     })  # fmt: skip
 
@@ -93,10 +92,10 @@ def csv_rows(chain: Sequence[Measured]) -> Iterator[str]:
     """RFC 4180, one row for each probe of each model at each step."""
     yield _line(["model", "name", "probe", "suite_hash", "step", "n", "right", "unreadable", "rate", "low", "high", "mean"])
     for one in chain:
-        for (probe, suite_hash), points in one.points.items():
+        for axis, points in one.points.items():
             for point in points:
-                rate = [f"{point.rate:.6f}", *(f"{end:.6f}" for end in point.interval)] if is_rate(probe) else ["", "", ""]
-                known = [one.model, one.name, probe, suite_hash, point.step, point.n, point.right, point.unreadable]
+                rate = [f"{point.rate:.6f}", *(f"{end:.6f}" for end in point.interval)] if one.is_rate(axis) else ["", "", ""]
+                known = [one.model, one.name, *axis, point.step, point.n, point.right, point.unreadable]
                 yield _line([*known, *rate, f"{point.mean:.6f}"])
 
 

@@ -106,11 +106,11 @@ def _model(database: Engine, home: Home, given: str, base: int | None, quiet: bo
 
 
 def _run(database: Engine, home: Home, form: Form, quiet: bool) -> submit.Submitted:
-    """Queue it and wait for it; where it does not succeed, that is said and the exit status is 1."""
+    """Queue it and wait for it; where it does not succeed, that is said and the exit status is 2."""
     submitted = submit.submit(database, home, form)
     if follow(database, home, submitted.runs, quiet) != SUCCEEDED:
         with Session(database) as session:
             errors = [row.error for run in submitted.runs if (row := session.get_one(Run, run)).error]
         typer.echo(f"{form.title()} did not succeed: {errors[0] if errors else 'it was stopped'}", err=True)
-        raise typer.Exit(1)
+        raise typer.Exit(2)  # 1 says that the verdict which was to fail was spoken
     return submitted

@@ -143,3 +143,19 @@ def bootstrap_mean(values: Sequence[float], seed: int = 0) -> tuple[float, float
 def bootstrap_difference(before: Sequence[float], after: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
     """Mean paired difference after - before with its 95 % bootstrap interval; a pair with a nan is left out. Raises ValueError if empty."""
     return bootstrap_mean([b - a for a, b in zip(before, after, strict=True)], seed)
+
+
+def forgetting(matrix: Sequence[Sequence[float]]) -> list[float]:
+    """Each ability's fall from its best, F_j = max over l < T of R[l][j] - R[T][j] (Chaudhry et al. 2018, 1801.10112), never below 0."""
+    *earlier, last = matrix
+    return [max(0.0, max(row[j] for row in earlier) - last[j]) for j in range(len(last))] if earlier else [0.0] * len(last)
+
+
+def backward_transfer(matrix: Sequence[Sequence[float]]) -> float:
+    """BWT = mean over tasks i < T of R[T][i] - R[i][i] (Lopez-Paz and Ranzato 2017, 1706.08840); row 0 is before the first task.
+
+    Raises ValueError unless there is one row more than tasks, and two tasks at least."""
+    tasks = len(matrix) - 1
+    if tasks < 2 or any(len(row) != tasks for row in matrix):
+        raise ValueError(f"backward transfer needs two tasks and a row for each and one before them, not {len(matrix)} rows")
+    return sum(matrix[tasks][i] - matrix[i + 1][i] for i in range(tasks - 1)) / (tasks - 1)

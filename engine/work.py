@@ -187,10 +187,10 @@ class Work:
         with Session(self._database) as session:
             return scores.values(session, artifact, step, suite_hash, self.run if own else None)
 
-    def judged(self, artifact: int, step: int, suite_hash: str) -> dict[str, tuple[float | None, Answer | None]]:
-        """The same with the answers that were judged."""
+    def judged(self, artifact: int, step: int, suite_hash: str, run: int | None = None) -> dict[str, tuple[float | None, Answer | None]]:
+        """The same with the answers that were judged, measured by this run or by any."""
         with Session(self._database) as session:
-            found = scores.judged(session, artifact, step, suite_hash)
+            found = scores.judged(session, artifact, step, suite_hash, run)
             return {key: (value, _answer(row) if row else None) for key, (value, row) in found.items()}
 
     def watched(self, artifact: int) -> list[tuple[str, str, int, int, int]]:

@@ -78,7 +78,7 @@ def ancestors(session: Session, model: int) -> list[int]:
     row = session.get(Artifact, model)
     while row and row.made_by:
         above = select(Artifact).join(Consumed, col(Consumed.artifact) == col(Artifact.id)).where(Consumed.run == row.made_by)
-        row = session.exec(above.where(Artifact.kind == "model").order_by(Consumed.field)).first()
+        row = session.exec(above.where(Artifact.kind == "model", Consumed.field != "tokenizer").order_by(Consumed.field)).first()
         if row is None or row.id in found:
             break
         found.append(row.id or 0)

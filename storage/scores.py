@@ -10,7 +10,7 @@ from sqlalchemy import case, func
 from sqlmodel import Session, col, select
 
 from storage import corrections
-from storage.tables import Artifact, Response, Score
+from storage.tables import Artifact, Consumed, Response, Score
 
 
 def values(session: Session, artifact: int, step: int, suite_hash: str, run: int | None = None) -> dict[str, float | None]:
@@ -24,12 +24,15 @@ def values(session: Session, artifact: int, step: int, suite_hash: str, run: int
     return {key: said.get(response or 0, value) for key, (value, response) in found.items()}
 
 
-def judged(session: Session, artifact: int, step: int, suite_hash: str) -> dict[str, tuple[float | None, Response | None]]:
-    """The value of each item of a part of a suite with the answer it judges, where there is one."""
+def judged(
+    session: Session, artifact: int, step: int, suite_hash: str, run: int | None = None
+) -> dict[str, tuple[float | None, Response | None]]:
+    """The value of each item of a part of a suite with the answer it judges, where there is one; measured by this run or any."""
     query = select(Score.item_key, Response).join(Response, col(Response.id) == col(Score.response), isouter=True)
     query = query.where(Score.artifact == artifact, Score.suite_hash == suite_hash, Score.step == step)
+    query = query if run is None else query.where(Score.run == run)
     answers = dict(session.exec(query.order_by(col(Score.id))).all())
-    return {key: (value, answers[key]) for key, value in values(session, artifact, step, suite_hash).items()}
+    return {key: (value, answers[key]) for key, value in values(session, artifact, step, suite_hash, run).items()}
 
 
 def by_step(session: Session, artifact: int) -> list[tuple[str, str, int, int, int]]:
@@ -52,10 +55,20 @@ def summary(session: Session, artifact: int) -> list[tuple[str, str, int, int, i
     return [(probe, suite, step, int(ok), n, int(lost), float(average)) for probe, suite, step, ok, n, lost, average in rows]
 
 
+def described(session: Session, model: int) -> dict[tuple[str, str], dict[str, Any]]:
+    """What the runs that measured a model say of each probe and suite hash: its title, whether it is a rate, its floor ..."""
+    made = select(Artifact).join(Consumed, col(Consumed.run) == col(Artifact.made_by))
+    made = made.where(Artifact.kind == "scores", Consumed.artifact == model, col(Artifact.ready_at).is_not(None))
+    rows = session.exec(made.order_by(col(Artifact.id))).all()
+    told = [row.summary.get("measured", {}).get(str(model), {}) for row in rows]
+    return {(probe, one["suite_hash"]): one for probes in told for probe, one in probes.items()}
+
+
 def models(session: Session, limit: int = 50) -> list[tuple[int, str]]:
     """The models that were measured, newest first."""
     measured = sqlalchemy.select(col(Score.artifact)).distinct()
     query = select(Artifact.id, Artifact.name).where(Artifact.kind == "model", col(Artifact.id).in_(measured))
+    query = query.where(col(Artifact.deleted_at).is_(None))
     return [(id or 0, name) for id, name in session.exec(query.order_by(col(Artifact.id).desc()).limit(limit))]
 
 

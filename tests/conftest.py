@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from sqlalchemy import Engine
 from sqlmodel import Session
 
@@ -16,6 +17,8 @@ from storage.tables import Artifact, Run
 
 # Two torch processes that spin for work stall each other on two cores; torch reads this when it is first imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+settings.register_profile("untimed", deadline=None)  # a machine under load is no bug
+settings.load_profile("untimed")
 
 
 @pytest.fixture

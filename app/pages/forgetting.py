@@ -19,11 +19,6 @@ from storage.tables import Artifact
 
 SHOWN = 20
 ITEMS = ("lost", "gained", "all")
-PREDICTORS = {
-    "kl_base_tuned": "KL(before || after) on the new task, nats a token",
-    "target_perplexity": "Perplexity of the training targets before",
-    "update_norm": "Size of the update",
-}
 
 
 def build(place: Place, demo: gr.Blocks) -> None:
@@ -53,7 +48,8 @@ def parts(place: Place, known: dict[str, str]) -> tuple[list[Node], dict[str, An
         wanted = session.get(Artifact, as_id(known.get("base", "")))
         before, after = forgetting.measured(session, wanted.id or 0) if wanted else chain[0], chain[-1]
         judged = forgetting.judge(session, before, after)
-        body = [*_verdicts(before, after, judged), *_apart(before, after, judged), *_matrix(chain),
+        left_out = [h("p", note, class_="soft") for note in forgetting.curves(chain)[2]]
+        body = [*left_out, *_verdicts(before, after, judged), *_apart(before, after, judged), *_matrix(chain),
                 *_noise(session, before), *_predictors(session, after),
                 *_against(session, after, known), *_exports(before, after), *_items(session, before, after, judged, known),
                 *_others(session, before, after)]  # fmt: skip
@@ -81,11 +77,11 @@ def _address(model: int, base: int, **more: object) -> str:
 
 def _curves(chain: list[Measured], bands: Mapping[Axis, list[float]]) -> dict[str, Any] | None:
     """Abilities along the steps of all stages, with their intervals, floors and noise, and where each stage begins."""
-    told, begins = forgetting.curves(chain)
+    told, begins, _ = forgetting.curves(chain)
     if not told:
         return None
     names = {"/".join(axis): forgetting.title(axis[0]) for axis in told}
-    floors = {"/".join(axis): value for axis in told if (value := forgetting.floor(axis[0])) is not None}
+    floors = {"/".join(axis): value for axis in told if (value := chain[-1].floor(axis)) is not None}
     points: dict[str, list[list[float | None]]] = {
         "/".join(axis): [[step, point.rate, *point.interval] for step, point in line] for axis, line in told.items()
     }
@@ -125,8 +121,9 @@ def _matrix(chain: list[Measured]) -> list[Node]:
 
 def _predictors(session: Session, after: Measured) -> list[Node]:
     maker = session.get_one(Artifact, after.model).made_by
-    told = curves.read(session, maker, list(PREDICTORS)).series if maker else {}
-    rows: list[list[Node]] = [[say(PREDICTORS[name]), f"{points[-1][1]:.4g}"] for name, points in told.items() if points[-1][1] is not None]
+    titles = forgetting_export.PREDICTORS
+    told = curves.read(session, maker, list(titles)).series if maker else {}
+    rows: list[list[Node]] = [[say(titles[name]), f"{points[-1][1]:.4g}"] for name, points in told.items() if points[-1][1] is not None]
     return [h("h2", say("Said to predict forgetting")), table([], rows, class_="narrow")] if rows else []
 
 

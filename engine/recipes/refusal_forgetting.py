@@ -39,7 +39,7 @@ class RefusalForgetting(Recipe):
         rule = self.rule or ours(queue, "forgetting/refusal_rule.jsonl", "Refusal rule", 0.25)
         suite, chains, scores = sized_suite(self.suite, self.size), dict[str, Chain](), list[int]()
         able: dict[int, int] = {}
-        for name in ("chat", "German text")[: 1 if self.arms == "chat" else 2]:
+        for name in ("chat", "text")[: 1 if self.arms == "chat" else 2]:
             data = self._data(queue, name)
             for seed in range(self.seeds):
                 arm = f"{name}, seed {seed}" if self.seeds > 1 else name
@@ -47,7 +47,7 @@ class RefusalForgetting(Recipe):
                 if seed not in able:
                     able[seed] = taught(queue, f"rule (seed {seed})", start, rule, training, suite, scorer=self.scorer, enough=ENOUGH)
                 if name == "chat":
-                    after = taught(queue, f"after {arm}", able[seed], data, training, suite)
+                    after = taught(queue, f"after {arm}", able[seed], data, training, suite, scorer="")
                 else:
                     watched = RetentionSettings(probes=list(suite.probes), seed=suite.seed)
                     reading = Pretrain(model=able[seed], data=data, training=training, retention=watched, save_as=f"after {arm}")

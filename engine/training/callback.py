@@ -69,7 +69,9 @@ class Reporter(TrainerCallback):
         if self.work.stopping:
             control.should_save = control.should_training_stop = True
             control.should_evaluate = False
-        elif self.watch:
+        elif state.global_step == state.max_steps:
+            self.work.metrics(state.global_step, trained_tokens=state.num_input_tokens_seen)
+        if self.watch and not self.work.stopping:
             self.watch.after_step(kwargs["model"], state.global_step, seconds)
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **kwargs: Any) -> None:

@@ -13,6 +13,7 @@ from engine.training.answers import Panel
 from engine.training.callback import Reporter
 from engine.training.cost import PANEL_TOKENS, training_speed
 from engine.training.models import compute_dtype, load_model, load_quantized, lora_config, precision_in_words
+from engine.training.packing import Packed
 from engine.training.predictors import Predictors
 from engine.training.retention import watch
 from engine.training.rows import Prompt, total_steps
@@ -54,7 +55,8 @@ class Lesson:
         parameters, steps = model.num_parameters(), total_steps(self.training, len(self.rows))
         panel = Panel(work, chat, work.output_id("model"), self.panel, SamplingSettings(max_new_tokens=PANEL_TOKENS), dtype)
         whole = self.source.folder if self.source.summary.get("format") == "full" else None
-        watched = watch(work, chat, self.data, self.retention, dtype, Predictors(work.folder, self.rows, self.heldout, whole, dtype))
+        predictors = Predictors(work.folder, self.rows, self.heldout, whole, dtype, isinstance(self.collator, Packed))
+        watched = watch(work, chat, self.data, self.retention, dtype, predictors)
         trainer = FineTuner(
             model,
             sft_config(self.training, steps, work.folder, work.device, dtype, parameters, bool(self.heldout)),

@@ -14,6 +14,7 @@ import torch
 from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from engine.chat import TEMPLATES, Chat
+from engine.errors import UserError
 from engine.outside import CANCELLED, SUCCEEDED, OutsideRun
 from engine.settings import RetentionSettings
 from engine.suites import QUICK, suite
@@ -26,12 +27,18 @@ POINTS = 4  # steps of a run that saves nothing, between which others are chosen
 class RetentionCallback(TrainerCallback):
     """Measures what a run forgets before its first step and on the way, without changing a loss.
 
-    `settings` are those of the stages (probes, every, margin, seed); `home` is where the rows go. The trainer must know its
-    tokenizer (`processing_class`); one without a chat template is asked with the plain one. Raises UserError for unknown probes.
+    `settings` are those of the stages (probes, every, seed); `home` is where the rows go. The trainer must know its
+    tokenizer (`processing_class`); one without a chat template is asked with the plain one. Raises UserError for
+    unknown probes, a suite that is off, and a scorer, since a script's own held-out rows are not known here.
     """
 
     def __init__(self, name: str, settings: RetentionSettings | None = None, home: Path | None = None) -> None:
         self.name, self.home, self.settings = name, home, settings or RetentionSettings()
+        if self.settings.suite == "off":
+            raise UserError("retention.suite is off, and this callback does nothing else: leave it out", field="suite")
+        if self.settings.scorer:
+            message = "scorer {scorer} judges held-out rows, and those of a script are not known here: leave it empty"
+            raise UserError(message, field="scorer", scorer=self.settings.scorer)
         self.suite = suite("watch", self.settings.probes or QUICK, self.settings.seed)
         self.outside: OutsideRun | None = None
 

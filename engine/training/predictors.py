@@ -4,7 +4,8 @@
   2025, "RL's Razor", 2509.04259);
 - `target_perplexity`: how unlikely the training targets were to the model before (low-perplexity token learning,
   2501.14315);
-- `update_norm`: the Frobenius norm of all that was added to the weights.
+- `update_norm`: the Frobenius norm of all that was added to the weights;
+- `trained_tokens`: how many it read, counted by the trainer.
 
 What the model said before its first step is kept in the run's folder, so that a resumed run compares with it too.
 """
@@ -23,6 +24,7 @@ from torch.nn.functional import log_softmax
 
 from engine.chat import Encoded
 from engine.training.answers import undisturbed
+from engine.training.packing import positions
 
 NUMBERS = 2**25  # log-probabilities kept of the model before: 64 MB
 ROWS = 64  # training rows whose perplexity is taken
@@ -31,8 +33,11 @@ ROWS = 64  # training rows whose perplexity is taken
 class Predictors:
     """Looks at a model before its first step, and says what became of it."""
 
-    def __init__(self, folder: Path, rows: Sequence[Encoded], heldout: Sequence[Encoded], source: Path | None, dtype: torch.dtype) -> None:
+    def __init__(
+        self, folder: Path, rows: Sequence[Encoded], heldout: Sequence[Encoded], source: Path | None, dtype: torch.dtype, packed: bool
+    ) -> None:
         self.file, self.heldout, self.source, self.dtype = folder / "before.safetensors", list(heldout), source, dtype
+        self.packed = packed
         ordered, count = sorted(rows, key=lambda row: len(row.ids)), min(ROWS, len(rows))
         self.rows = [ordered[place * len(ordered) // count] for place in range(count)]  # of all lengths
 
@@ -41,13 +46,13 @@ class Predictors:
         positions = max(1, NUMBERS // model.config.get_text_config().vocab_size)
         losses, tokens = 0.0, 0
         for row in self.rows:
-            told, targets = said(model, row, self.dtype)
+            told, targets = said(model, row, self.dtype, self.packed)
             losses, tokens = losses - told.gather(1, targets[:, None]).sum().item(), tokens + len(targets)
         before: dict[str, torch.Tensor] = {}
         for place, row in enumerate(self.heldout):
             count = sum(label != -100 for label in row.labels[1:])
             if count <= positions:
-                before[str(place)] = said(model, row, self.dtype)[0].half().contiguous().cpu()
+                before[str(place)] = said(model, row, self.dtype, self.packed)[0].half().contiguous().cpu()
                 positions -= count
         save_file(before, self.file)
         return {"target_perplexity": exp(min(losses / max(tokens, 1), 50))}
@@ -59,19 +64,22 @@ class Predictors:
             return found
         total, tokens = 0.0, 0
         for name, base in load_file(self.file).items():
-            now, _ = said(model, self.heldout[int(name)], self.dtype)
+            now, _ = said(model, self.heldout[int(name)], self.dtype, self.packed)
             base = base.float().to(now.device)
             total, tokens = total + (base.exp() * (base - now)).sum().item(), tokens + len(base)
         return found | ({"kl_base_tuned": max(0.0, total / tokens)} if tokens else {})
 
 
 @torch.no_grad()
-def said(model: Any, row: Encoded, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probabilities (positions, vocabulary) where the row carries loss, and its tokens there."""
+def said(model: Any, row: Encoded, dtype: torch.dtype, packed: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities (positions, vocabulary) where the row carries loss, and its tokens there.
+
+    Documents `packed` in one row see nothing of each other."""
     ids, labels = torch.tensor([row.ids], device=model.device), torch.tensor(row.labels[1:], device=model.device)
     learned = labels != -100
+    places = {"position_ids": torch.tensor([positions(row.labels)], device=model.device)} if packed else {}
     with undisturbed(model), torch.autocast(model.device.type, dtype, enabled=dtype == torch.bfloat16):
-        logits = model(input_ids=ids, use_cache=False).logits[0, :-1][learned]
+        logits = model(input_ids=ids, use_cache=False, **places).logits[0, :-1][learned]
     return log_softmax(logits.float(), -1), labels[learned]
 
 

@@ -49,11 +49,12 @@ class Watch:
         self.work, self.chat, self.artifact, self.settings, self.dtype = work, chat, artifact, settings, dtype
         self.predictors = predictors
         self.suite, self.task = [*task, *suite], list(task)
-        self.cost = self.spent = 0.0  # seconds of the longest pass, and of all training steps but the first
+        self.spent = 0.0  # seconds of all training steps but the first
         self.steps = self.total = 0
         self.checkpoints: set[int] = set()
         self.file = work.folder / "watched.json"
-        told = json.loads(self.file.read_text()) if self.file.exists() else {"points": [], "seen": []}
+        told = json.loads(self.file.read_text()) if self.file.exists() else {"points": [], "seen": [], "cost": 0.0}
+        self.cost = float(told["cost"])  # seconds of the longest pass
         self.points, self.seen = set[int](told["points"]), set[int](told["seen"])
 
     def begin(self, model: Any, step: int, total: int, checkpoints: set[int]) -> None:
@@ -65,7 +66,8 @@ class Watch:
             if self.predictors:
                 self.work.metrics(0, **self.predictors.begin(model))
         if not self.points and self.settings.every:
-            self._choose(set(range(self.settings.every, total, self.settings.every)))
+            points = set(range(self.settings.every, total, self.settings.every))
+            self._choose(points | {middle(checkpoints, total), total})
 
     def after_step(self, model: Any, step: int, seconds: float) -> None:
         """Note how long a step took, and look where it is time to."""
@@ -141,12 +143,11 @@ class Watch:
         return self.work.values(self.artifact, step, part.hash)
 
     def _choose(self, points: set[int]) -> None:
-        middle = min(self.checkpoints, key=lambda step: abs(step - self.total / 2))
-        self.points = points | {middle, self.total}
+        self.points = points
         self._note()
 
     def _note(self) -> None:
-        self.file.write_text(json.dumps({"points": sorted(self.points), "seen": sorted(self.seen)}))
+        self.file.write_text(json.dumps({"points": sorted(self.points), "seen": sorted(self.seen), "cost": self.cost}))
 
 
 def watch(
@@ -163,13 +164,20 @@ def watch(
     return Watch(work, chat, work.output_id("model"), chosen, task, settings, dtype, predictors)
 
 
+def middle(checkpoints: set[int], total: int) -> int:
+    """The checkpoint nearest to the middle of the run."""
+    return min(checkpoints, key=lambda step: (abs(step - total / 2), step))
+
+
 def spread(checkpoints: set[int], total: int, count: int) -> set[int]:
-    """About `count` steps: checkpoints evenly chosen, or all of them and steps evenly between them."""
-    steps = sorted(checkpoints)
+    """`count` steps at most, but the middle checkpoint and the end always: some of the checkpoints evenly chosen, or all of them
+    and steps evenly between them."""
+    always, steps = {middle(checkpoints, total), total}, sorted(checkpoints | {total})
     if count >= len(steps):
-        parts = len(steps) * (count // len(steps))
-        return {max(1, round(total * part / parts)) for part in range(1, parts + 1)} | checkpoints
-    return {steps[round((part + 1) * len(steps) / count) - 1] for part in range(max(count, 0))}
+        parts, gaps = count // len(steps), zip([0, *steps], steps, strict=False)
+        return {max(1, round(begin + (end - begin) * part / parts)) for begin, end in gaps for part in range(1, parts + 1)}
+    others, more = [step for step in steps if step not in always], max(0, count - len(always))
+    return always | {others[(2 * part + 1) * len(others) // (2 * more)] for part in range(more)}
 
 
 def rates(found: Sequence[Measured]) -> dict[str, float]:

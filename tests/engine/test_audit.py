@@ -130,3 +130,21 @@ def test_what_is_no_model_is_said(machine):
     assert "no folder and no hub id" in str(result.exception)
     result = CliRunner().invoke(app, ["audit", "a", "b", "--fail-on", "lost", "--home", str(machine.home.root)])
     assert "learned, forgot, kept" in str(result.exception)
+
+
+def test_where_scores_hold_other_items_too_those_that_both_share_are_compared(school, other, tmp_path):
+    base = {"shared": scores(school, school.model, "facts", 90, hash="a"), "newer": scores(school, school.model, "facts", 90, hash="b")}
+    tuned = scores(school, other, "facts", 20, hash="a")
+    made = [school.add("scores", name, tmp_path, measured={str(school.model): row}) for name, row in base.items()]
+    made.append(school.add("scores", "after", tmp_path, measured={str(other): tuned}))
+    stage = Receipt(base=school.model, tuned=other, scores=made)
+    work = school.start(stage)
+    assert school.finish(work, stage)
+    report = json.loads((work.output("report") / "report.json").read_text())
+    assert [(row["ability"], row["verdict"]) for row in report["verdicts"]] == [("FACTS", "forgot")]
+
+
+def test_what_is_a_rate_on_one_side_only_is_not_judged(school, other, tmp_path):
+    base, tuned = (scores(school, model, "task", 50, rate=rate) for model, rate in ((school.model, True), (other, False)))
+    report, _ = receipt(school, tmp_path, {school.model: base, other: tuned}, other)
+    assert report["verdicts"] == []

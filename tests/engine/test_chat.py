@@ -32,7 +32,7 @@ QUIRKY = """{%- for m in messages -%}
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40).filter(lambda text: text.strip() and "<|" not in text)
 answers = texts.filter(lambda text: text == text.lstrip() and text[0].isalnum())
 talks = st.lists(st.tuples(texts, answers), min_size=1, max_size=3)
-relaxed = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+relaxed = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def talk(*turns: tuple[str, str], system: str = "") -> list[dict[str, Any]]:

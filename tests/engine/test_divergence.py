@@ -1,5 +1,7 @@
 """KL between two models on a task: 0 for the same weights, as computed by hand for others, refused without a common tokenizer."""
 
+import json
+
 import pytest
 import torch
 from sqlmodel import Session, select
@@ -66,3 +68,12 @@ def test_other_tokenizers_are_refused_before_anything_is_queued(school, tmp_path
         assert not session.exec(select(Run)).all(), "nothing of the plan was queued"
     with pytest.raises(ValueError, match="choose the data"):
         Audit(base=1, tuned=[2], divergence=True)
+
+
+def test_files_of_one_tokenizer_may_differ_in_padding(school, tmp_path):
+    tuned, _ = moved(school, tmp_path)
+    path = tmp_path / "moved" / "tokenizer.json"
+    cut = {"direction": "Right", "max_length": 900, "strategy": "LongestFirst", "stride": 0}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"truncation": cut}))
+    stage = Divergence(base=school.model, tuned=tuned, data=school.data)
+    assert school.finish(school.start(stage), stage)

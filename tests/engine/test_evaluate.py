@@ -14,6 +14,7 @@ from engine.probe import Item, Part, Probe, Reply, ask
 from engine.settings import SuiteSettings
 from engine.stage import Input, Kind
 from engine.stages.measure.evaluate import Evaluate
+from engine.stages.measure.receipt import Receipt, judged, parts_of
 from engine.training.measuring import log_probabilities, measure
 from engine.training.models import load_model
 from engine.work import Work
@@ -208,3 +209,26 @@ def test_an_endpoint_that_dies_half_way_keeps_what_it_said_and_goes_on(school, e
     with Session(database) as session:
         rows = session.exec(select(Score)).all()
     assert len(rows) == len({row.item_key for row in rows}) == 32
+
+
+def test_an_endpoint_is_judged_by_the_answers_of_the_run_that_made_the_scores(school, endpoint, tmp_path):
+    server, model = endpoint
+    stage, made = Evaluate(models=[model], suite=SuiteSettings(size="watch", probes=["stopping"])), []
+    for reason in ("stop", "length"):
+        server.behaviour = lambda asked, why=reason: asked.answer("yes", why)
+        work = school.start(stage)
+        assert school.finish(work, stage)
+        made.append(school.add("scores", reason, tmp_path / "endpoint", **work._made["scores"]))
+    judge = Receipt(base=model, tuned=model, scores=made[:1])
+    work = school.start(judge)
+    (part,) = parts_of(work.inputs("scores"), [model])
+    assert {value for value, _ in judged(work, work.input("base"), part["stopping"]).values()} == {1.0}
+
+
+def test_data_that_holds_nothing_out_is_said_to_be_measured_as_seen(school, database):
+    data = school.rows("seen", conversations(2), [])
+    stage = Evaluate(models=[school.model], suite=SuiteSettings(size="watch", probes=["arithmetic"]), data=data)
+    work = school.start(stage)
+    assert "holds no rows out" in stage.estimate({school.model: work.inputs("models")[0], data: work.input("data")}, None).warnings[0]
+    assert school.finish(work, stage)
+    assert "seen holds no rows out" in work._made["scores"]["note"]

@@ -6,23 +6,9 @@ from hypothesis import strategies as st
 from sqlmodel import Session
 
 from engine import forgetting, forgetting_export
-from engine.forgetting import at_equal_score, at_score, backward_transfer
+from engine.forgetting import at_equal_score, at_score
 from storage import queries
 from storage.tables import Artifact, Consumed, Response, Run, Score
-
-R = [[0.1, 0.1, 0.1], [0.9, 0.2, 0.1], [0.6, 0.8, 0.2], [0.5, 0.7, 0.9]]  # before, after task 1, 2, 3
-
-
-def test_forgetting_is_the_fall_from_the_best():
-    assert forgetting.forgetting(R) == pytest.approx([0.4, 0.1, 0.0])
-    assert forgetting.forgetting(R[:1]) == [0.0, 0.0, 0.0]
-
-
-def test_backward_transfer_is_the_change_since_a_task_was_learned():
-    assert backward_transfer(R) == pytest.approx(((0.5 - 0.9) + (0.7 - 0.8)) / 2)
-    for rows in (R[:2], R[:3], [[0.1], [0.9]]):
-        with pytest.raises(ValueError, match="two tasks"):
-            backward_transfer(rows)
 
 
 def test_what_is_kept_is_read_where_a_score_is_first_reached():
@@ -102,7 +88,7 @@ def test_a_chain_is_judged_drawn_and_tabled(lab):
     rows = forgetting_export.items(lab.session, chain[2], judged, judged.verdicts[0][0])
     assert sum(row["answers"][0]["correct"] and not row["answers"][1]["correct"] for row in rows) == 95
     assert [side["answer"] for side in rows[0]["answers"]] == ["a1", "a2"]
-    told, begins = forgetting.curves(chain)
+    told, begins, _ = forgetting.curves(chain)
     assert [step for step, _ in told["json_answers", "watch"]] == [0, 10, 20]
     assert begins == [(0, "after")]
     cells = [row["cells"][0] for row in forgetting_export.matrix(chain)["rows"]]
@@ -171,3 +157,60 @@ def test_csv_holds_every_measurement_and_no_formula(lab):
     lab.measure(0, 0, "capitals", 5, n=10)
     rows = list(forgetting_export.csv_rows(forgetting.chain(lab.session, lab.models[0])))
     assert rows[1].startswith(f"{lab.models[0]},'=1+1,capitals,h,0,10,5,0,0.500000,")
+
+
+def says(lab, place, probe, hash, **told):
+    """Scores of a model whose artifact says what they are."""
+    now = queries.utc_now()
+    run = Run(stage="import_scores", queued_at=now)
+    lab.session.add(run)
+    lab.session.flush()
+    summary = {"measured": {str(lab.models[place]): {probe: {"suite_hash": hash, **told}}}}
+    lab.session.add(Artifact(kind="scores", name="s", folder="s", made_by=run.id, created_at=now, ready_at=now, summary=summary))
+    lab.session.add(Consumed(run=run.id, artifact=lab.models[place], field="model"))
+    lab.session.flush()
+
+
+def test_what_a_benchmark_says_of_its_task_counts(lab):
+    for place in (0, 1):
+        lab.measure(place, 10 * place, "perplexity_task", 50, hash="p")
+        lab.measure(place, 10 * place, "four_choices", 26, hash="c")
+        says(lab, place, "perplexity_task", "p", rate=False, floor=None)
+        says(lab, place, "four_choices", "c", rate=True, floor=0.25)
+    judged = forgetting.judge(lab.session, *forgetting.chain(lab.session, lab.models[1]))
+    (axis, verdict), = judged.verdicts  # fmt: skip
+    assert axis == ("four_choices", "c"), "a perplexity is no share of right answers"
+    assert verdict.verdict == "not enough evidence", "what stands at its floor cannot be lost, and is not kept"
+    assert "perplexity_task" not in str(forgetting_export.matrix(forgetting.chain(lab.session, lab.models[1]))["abilities"])
+
+
+def test_stages_watched_with_other_items_are_said_to_be_left_out_of_a_curve(lab):
+    for place, hash in ((1, "old"), (2, "new")):
+        lab.measure(place, 0, "capitals", 20, n=32, hash=hash)
+        lab.measure(place, 10, "capitals", 10, n=32, hash=hash)
+    told, begins, apart = forgetting.curves(forgetting.chain(lab.session, lab.models[2]))
+    assert list(told) == [("capitals", "new")]
+    assert [name for _, name in begins] == ["taught", "after"]
+    assert apart == ["Capitals was watched with other items while taught was trained: not drawn."]
+
+
+def test_learned_against_kept_pairs_steps_that_both_were_measured_at(lab):
+    for place in (1, 2):
+        for step, task, kept in ((0, 0, 32), (10, 16, 24), (20, 32, 8)):
+            lab.measure(place, step, "talk: exact_match", task, n=32)
+            if (place, step) != (2, 10):  # a look that was stopped
+                lab.measure(place, step, "capitals", kept, n=32)
+    models = {one.name: one for one in forgetting.chain(lab.session, lab.models[2])[1:]}
+    score, kept = forgetting_export.learned_against_kept(models)
+    assert (score, kept) == (1.0, {"taught": 0.25, "after": 0.25})
+
+
+def test_a_borrowed_tokenizer_is_no_ancestor(lab):
+    run = lab.session.get_one(Artifact, lab.models[0]).made_by
+    now = queries.utc_now()
+    lender = Artifact(kind="model", name="lender", folder="lender", created_at=now, ready_at=now)
+    lab.session.add(lender)
+    lab.session.flush()
+    lab.session.add(Consumed(run=run, artifact=lender.id, field="tokenizer"))
+    lab.session.flush()
+    assert [one.name for one in forgetting.chain(lab.session, lab.models[1])] == ["base", "taught"]

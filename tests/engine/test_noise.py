@@ -30,3 +30,9 @@ def test_wordings_change_the_question_and_nothing_else(school):
     assert worded[0].prompt[-1]["content"] == "Question: " + plain[0].prompt[-1]["content"]
     assert [item.choices for item in plain] == [item.choices for item in worded]
     assert {item.key for item in variants["another draw"][0].items} != {item.key for item in plain}
+
+
+def test_another_draw_of_all_there_is_is_no_other_draw():
+    variants = Noise(model=1, suite=SuiteSettings(size="full", probes=["arithmetic", "maths"]))._variants()
+    assert [part.probe.name for part in variants["as it is"]] == ["arithmetic", "maths"]
+    assert [part.probe.name for part in variants["another draw"]] == ["arithmetic"], "maths has fewer than 200 items"

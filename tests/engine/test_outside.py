@@ -86,3 +86,9 @@ def test_an_unknown_probe_is_refused_before_anything_begins(tmp_path):
     with pytest.raises(UserError, match="arithmetic"):
         RetentionCallback("my run", RetentionSettings(probes=["arithmetics"]), tmp_path / "home")
     assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize("given", [{"suite": "off"}, {"scorer": "exact_match"}])
+def test_settings_that_would_reach_nothing_are_refused(given, tmp_path):
+    with pytest.raises(UserError, match=next(iter(given))):
+        RetentionCallback("my run", RetentionSettings(**given), tmp_path)

@@ -13,6 +13,7 @@ from engine.stage import Input, Kind
 from engine.stages.train.pretrain import Pretrain
 from engine.training.models import decoder_and_head, load_model
 from engine.training.packing import Packed, pack, positions
+from engine.training.predictors import said
 from tests.engine.teaching import Class, stops_at
 from tests.tiny_model import rows, untrained_model
 
@@ -151,3 +152,14 @@ def test_what_will_be_read_is_shown_before(school, text):
     assert not shown.rows[0].pieces[0][1]
     assert shown.rows[0].tokens == 32
     assert stage.estimate(inputs, 100.0).seconds > 0
+
+
+def test_predictors_read_packed_documents_alone(tmp_path, chat):
+    folder = untrained_model(tmp_path)
+    model = load_model(Input(1, Kind.MODEL, "m", folder, {"format": "full"}), None, torch.float32, "cpu")
+    (block,), alone = pack(chat, ["cat dog fox", "the city of mira"], 32), chat.encode_text("the city of mira")
+    alone.labels[0] = -100
+    told, _ = said(model, block, torch.float32, packed=True)
+    expected, targets = said(model, alone, torch.float32)
+    assert torch.allclose(told[-len(targets) :], expected, atol=1e-5)
+    assert not torch.allclose(said(model, block, torch.float32)[0][-len(targets) :], expected, atol=1e-5), "it would read the first too"

@@ -71,7 +71,7 @@ def test_each_arm_ends_with_a_report_and_what_is_known_is_not_taught():
     assert sum(isinstance(stage, ForgettingReport) for stage in stages) == 2
     stages = queued(RefusalForgetting(model=1, rule=2, chat=3, text=4))
     assert [type(stage) for stage in stages if isinstance(stage, Finetune | Pretrain)] == [Finetune, Finetune, Pretrain]
-    assert stages[-1].arms == ["chat"] * 3 + ["German text"] * 3
+    assert stages[-1].arms == ["chat"] * 3 + ["text"] * 3
     assert len(queued(RefusalForgetting(model=1, rule=2, chat=3, arms="chat"))) == 4
 
 
@@ -116,5 +116,5 @@ def test_refusal_is_asked_again_after_chat_and_after_text(machine, tmp_path, mon
     text = imported(machine, written(tmp_path / "text.jsonl", rows("plain_text", 60)), "text")
     suite = {"probes": ["refusal", "compliance"]}
     told = finished(machine, monkeypatch, "refusal_forgetting", rule=rule, chat=chat, text=text, suite=suite)
-    assert {verdict["arm"] for verdict in told["verdicts"]} == {"chat", "German text"}
+    assert {verdict["arm"] for verdict in told["verdicts"]} == {"chat", "text"}
     assert {verdict["ability"] for verdict in told["verdicts"]} == {"Refusal", "Compliance"}

@@ -21,7 +21,7 @@ from engine.stage import Input, Kind
 from engine.tradeoff import best
 from engine.training import retention
 from engine.training.models import load_model
-from engine.training.retention import Watch, spread
+from engine.training.retention import Watch, middle, spread
 from storage.tables import Event, Score
 from tests.engine.teaching import Class, conversations, stops_at
 
@@ -125,9 +125,8 @@ def test_points_are_steps_of_the_run_and_no_more_than_the_time_allows(total, che
     steps = checkpoint_steps(total, checkpoints)
     points = spread(steps, total, count)
     assert all(1 <= step <= total for step in points)
-    assert len(points) <= max(count, 0)
-    if count > 0:
-        assert total in points
+    assert len(points) <= max(count, 2)
+    assert {middle(steps, total), total} <= points, "the middle and the end always"
     assert points <= steps or steps <= points
 
 
@@ -199,6 +198,7 @@ def test_what_is_said_to_predict_forgetting_is_measured(school, method):
     assert list(told["target_perplexity"]) == [0]
     assert list(told["kl_base_tuned"]) == list(told["update_norm"]) == [6]
     assert told["kl_base_tuned"][6] > 0
+    assert school.curve(work.run, "trained_tokens")[6] > 0
     assert told["target_perplexity"][0] == pytest.approx(math.exp(_loss_before(school)), rel=0.05)
     louder = learn(school, retention=ON, method=method, training={"learning_rate": 1e-2})
     for name in ("kl_base_tuned", "update_norm"):

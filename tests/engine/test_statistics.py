@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.statistics import bootstrap_difference, bootstrap_mean, floor_notes, holm, mcnemar, net_loss_upper, verdicts, wilson
+from engine.statistics import (
+    backward_transfer,
+    bootstrap_difference,
+    bootstrap_mean,
+    floor_notes,
+    forgetting,
+    holm,
+    mcnemar,
+    net_loss_upper,
+    verdicts,
+    wilson,
+)
 
 counts = st.tuples(st.integers(0, 60), st.integers(0, 60), st.integers(0, 60)).filter(lambda c: sum(c) > 0)
 
@@ -139,3 +150,18 @@ def test_what_could_not_be_lost_is_never_said_to_be_kept():
     assert (few.verdict, guessed.verdict, sure.verdict) == ("not enough evidence", "not enough evidence", "kept")
     assert [note.split(" ")[0] for note in floor_notes([few, guessed, sure])] == ["few", "guessed"]
     assert "stood at 26%, where guessing gives 25%" in floor_notes([guessed])[0]
+
+
+R = [[0.1, 0.1, 0.1], [0.9, 0.2, 0.1], [0.6, 0.8, 0.2], [0.5, 0.7, 0.9]]  # before, after task 1, 2, 3
+
+
+def test_forgetting_is_the_fall_from_the_best():
+    assert forgetting(R) == pytest.approx([0.4, 0.1, 0.0])
+    assert forgetting(R[:1]) == [0.0, 0.0, 0.0]
+
+
+def test_backward_transfer_is_the_change_since_a_task_was_learned():
+    assert backward_transfer(R) == pytest.approx(((0.5 - 0.9) + (0.7 - 0.8)) / 2)
+    for rows in (R[:2], R[:3], [[0.1], [0.9]]):
+        with pytest.raises(ValueError, match="two tasks"):
+            backward_transfer(rows)

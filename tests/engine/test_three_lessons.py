@@ -64,4 +64,4 @@ def test_a_skill_is_learned_while_subjects_are_examined(machine, tmp_path, monke
     assert verdict["before_interval"][1] < verdict["after_interval"][0]
     curves = {curve["ability"]: curve["points"] for curve in told["curves"]}
     assert {step for step, *_ in curves["Arithmetic"]} >= {0, 30, 60}
-    assert any(fact[0].endswith("size of the update") for fact in told["facts"])
+    assert any(fact[0].endswith("Size of the update") for fact in told["facts"])

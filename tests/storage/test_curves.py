@@ -14,7 +14,7 @@ from storage.curves import Recorder, newest_wins
 from storage.queries import utc_now
 from storage.tables import Metric, Rollup
 
-relaxed = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+relaxed = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 values = st.floats(width=32) | st.sampled_from([math.nan, math.inf, 0.0])
 # A stretch of training: how many steps back it starts from where the last one ended, its values, and whether the
 # process that recorded it was a new one.

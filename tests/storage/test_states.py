@@ -91,5 +91,5 @@ class Runs(RuleBasedStateMachine):
         self.before, self.resumed = {id: row.status for id, row in rows.items()}, False
 
 
-Runs.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+Runs.TestCase.settings = settings(max_examples=40, stateful_step_count=30)
 TestRuns = Runs.TestCase

@@ -12,6 +12,12 @@ from engine.statistics import Verdict
 
 Judged = Mapping[str, tuple[float | None, Any]]  # an item's value, and the answer that it judges, where there is one
 ORDER = ("learned", "forgot", "kept", "not enough evidence")
+PREDICTORS = {  # metrics of a training run that are said to predict what it forgets
+    "kl_base_tuned": "KL(before || after) on the new task, nats a token",
+    "target_perplexity": "Perplexity of the training targets before",
+    "update_norm": "Size of the update",
+    "trained_tokens": "Tokens it was trained on",
+}
 
 
 def sentence(verdicts: list[Verdict], margin: float) -> str:

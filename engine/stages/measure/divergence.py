@@ -4,6 +4,7 @@ It is said to predict how much is forgotten (Shenfeld et al. 2025, "RL's Razor",
 same tokens, since the two distributions are compared token by token.
 """
 
+import json
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -42,6 +43,7 @@ class Divergence(Stage):
     def run(self, work: "Work") -> None:
         """Read the answers with both models, one after the other's log-probabilities are there."""
         from engine.chat import Chat, prompt_key
+        from engine.stages.measure.evaluate import steps_of
         from engine.statistics import bootstrap_mean
         from engine.training.models import compute_dtype, load_model
         from engine.training.predictors import divergence
@@ -60,7 +62,7 @@ class Divergence(Stage):
             if value is not None:
                 key = prompt_key(row["messages"])
                 found[key] = value
-                work.scores([ItemScore(tuned.id, suite, f"KL from {base.name}", key, value)])
+                work.scores([ItemScore(tuned.id, suite, f"KL from {base.name}", key, value, steps_of(tuned))])
             work.progress(place + 1, len(rows))
         if not found:
             raise UserError("{data} has no answers that can be read: choose conversations", field="data", data=data.name)
@@ -76,5 +78,8 @@ def chat_length(model: Input) -> int | None:
 
 
 def _tokenizer(folder: Path) -> str:
-    path = folder / "tokenizer.json"
-    return sha256(path.read_bytes()).hexdigest() if path.exists() else folder.name
+    """What decides which tokens a text becomes; files of one tokenizer differ in what they say of padding and cutting."""
+    told = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    added = [(one["id"], one["content"]) for one in told.get("added_tokens", [])]
+    decides = [added, *(told.get(name) for name in ("model", "normalizer", "pre_tokenizer"))]
+    return sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()

@@ -28,7 +28,7 @@ class Evaluate(Stage):
     models: list[AnsweringModel] = Field(title="Models", description="Each is asked every item.", min_length=1, max_length=64)
     suite: SuiteSettings = SuiteSettings()
     data: Dataset | None = Field(
-        None, title="Data of your own", description="Its held-out rows join the suite: their loss, and with a scorer the answers."
+        None, title="Data of your own", description="Its held-out rows, or all where none are: their loss, and with a scorer the answers."
     )
     scorer: str = Field("", title="Scorer", description="How answers to your data count as right, such as exact_match. Empty: loss only.")
     batch_size: int = Field(32, ge=1, le=1024, title="Batch size", description="Items at once, of models on this machine.")
@@ -66,7 +66,8 @@ class Evaluate(Stage):
         if asked := len(self.models) - len(here):
             questions = sum(len(part.items) for part in suite if part.probe.how == "answers") * asked
             notes.append(f"Questions to endpoints: {questions:,}, at their speed and their price")
-        return Estimate(seconds, notes=tuple(notes))
+        seen = _nothing_held_out(inputs[self.data]) if self.data else ""
+        return Estimate(seconds, notes=tuple(notes), warnings=(seen,) if seen else ())
 
     def run(self, work: "Work") -> None:
         """Measure what is missing, then write what is stored."""
@@ -79,13 +80,18 @@ class Evaluate(Stage):
         if problems:
             raise UserError("{problems}. What was measured is kept, and a resumed run asks only for the rest", problems=". ".join(problems))
         told = {model.id: {part.probe.name: _summary(part, values(work, model, part)) for part in suite} for model in models}
+        for model in filter(_is_endpoint, models):
+            told[model.id] = {name: row | {"run": work.run} for name, row in told[model.id].items()}
         with (work.output("scores") / "scores.jsonl").open("w", encoding="utf-8") as file:
             for model in models:
                 for part in suite:
                     for key, value in values(work, model, part).items():
                         row = {"model": model.id, "probe": part.probe.name, "suite_hash": part.hash, "item_key": key, "value": value}
                         file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        work.describe("scores", models=self.models, size=self.suite.size, seed=self.suite.seed, measured=told)
+        note = {"note": said} if (said := _nothing_held_out(given.get(self.data or 0))) else {}
+        if note:
+            work.warn(said)
+        work.describe("scores", **note, models=self.models, size=self.suite.size, seed=self.suite.seed, measured=told)
 
     def _measure(self, work: "Work", model: Input, suite: Suite, before: int, of: int) -> list[str]:
         known = {part.hash: values(work, model, part) for part in suite}
@@ -155,6 +161,13 @@ def _summary(part: Part, found: Mapping[str, float | None]) -> dict[str, Any]:
     mean = sum(value == 1 if part.probe.rate else value for value in read) / len(found) if found else None
     told = {"title": part.probe.title, "rate": part.probe.rate, "floor": part.probe.floor, "suite_hash": part.hash}
     return told | {"n": len(found), "value": mean, "unreadable": len(found) - len(read)}
+
+
+def _nothing_held_out(data: Input | None) -> str:
+    """What has to be said of data that keeps no row from training; "" for what does."""
+    if data is None or not data.ready or data.summary.get("heldout", 0):
+        return ""
+    return f"{data.name} holds no rows out: a model that was trained on it is measured on what it has seen."
 
 
 def _is_endpoint(model: Input) -> bool:

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from engine.errors import UserError
 from engine.stage import AnsweringModel, Dataset, Input, Kind, Scores, Stage
 from engine.stages.measure import _report
-from engine.stages.measure.receipt import Judged, Parts, losses_of, parts_of, unreadable_of, values_of
+from engine.stages.measure.receipt import Judged, Parts, judged, losses_of, notes_of, parts_of, shared_parts, unreadable_of, values_of
 
 if TYPE_CHECKING:
     from engine.statistics import Verdict
@@ -55,7 +55,8 @@ class ForgettingReport(Stage):
 
     def run(self, work: "Work") -> None:
         """Pair the items, judge, draw, write report.json and report.html."""
-        chains = {arm: [_Stage(work, self, place) for place, one in enumerate(self.arms) if one == arm] for arm in dict.fromkeys(self.arms)}
+        places = {arm: [place for place, one in enumerate(self.arms) if one == arm] for arm in dict.fromkeys(self.arms)}
+        chains = {arm: self._chain(work, some) for arm, some in places.items()}
         missing = [stage.model.name for chain in chains.values() for stage in chain if not stage.parts]
         if missing:
             raise UserError("{names} were not measured: evaluate them with the same suite", field="scores", names=", ".join(missing))
@@ -78,7 +79,7 @@ class ForgettingReport(Stage):
             "transfer": [row for arm, chain in chains.items() if (row := self._transfer(work, arm, chain))],
             "curves": [curve for arm, chain in chains.items() for curve in _curves(work, arm, chain[-1])],
             "answers": [row for title, (left, right) in rates.items() for row in _report.item_rows(title, ids, left, right)],
-            "notes": [*self._notes(told, first), *sorted({model.summary["note"] for model in models if model.summary.get("note")})],
+            "notes": [*self._notes(told, first), *notes_of([*models, *work.inputs("scores")])],
         }
         folder = work.output("report")
         (folder / "report.json").write_text(json.dumps(report, ensure_ascii=False, indent=1))
@@ -86,6 +87,11 @@ class ForgettingReport(Stage):
         words = {f"{arm}: {one.ability}": one.verdict for arm, some in told.items() for one in some}
         work.describe("report", sentence=report["sentence"], models=[model.id for model in models], verdicts=words)
         work.say(report["sentence"])
+
+    def _chain(self, work: "Work", places: Sequence[int]) -> "list[_Stage]":
+        models = [work.artifact(self.models[place]) for place in places]
+        parts = parts_of(work.inputs("scores"), [model.id for model in models])
+        return [_Stage(work, model, self.stages[place], some) for model, place, some in zip(models, places, parts, strict=True)]
 
     def _judged(self, chain: "list[_Stage]") -> "list[Verdict]":
         from engine.statistics import verdicts
@@ -111,16 +117,17 @@ class ForgettingReport(Stage):
         return " ".join(parts)
 
     def _transfer(self, work: "Work", arm: str, chain: "list[_Stage]") -> list[str]:
-        """Average score and backward transfer (Lopez-Paz and Ranzato 2017, 1706.08840) where the stages are themselves tasks."""
+        """Average score and backward transfer where the stages are themselves tasks."""
+        from engine.statistics import backward_transfer
+
         titles = [f"{task.name}: " for task in work.inputs("tasks")]
         names = [name for title in titles for name, row in chain[0].parts.items() if name.startswith(title) and row["rate"]]
-        if len(titles) != len(chain) - 1 or len(names) != len(titles) or any(name not in stage.parts for stage in chain for name in names):
+        alike = all(_alike(name, chain[0], stage) for stage in chain for name in names)
+        if len(titles) != len(chain) - 1 or len(names) != len(titles) or not alike:
             return []
-        last = [chain[-1].rate(name) for name in names]
-        own = [stage.rate(name) for stage, name in zip(chain[1:], names, strict=True)]
-        change = [end - then for end, then in zip(last[:-1], own[:-1], strict=True)]
-        backward = f"{sum(change) / len(change):+.0%}" if change else "not defined for one task"
-        return [arm, f"{sum(last) / len(last):.0%}", backward]
+        rates = [[stage.rate(name) for name in names] for stage in chain]
+        backward = f"{backward_transfer(rates):+.0%}" if len(names) > 1 else "not defined for one task"
+        return [arm, f"{sum(rates[-1]) / len(names):.0%}", backward]
 
     def _notes(self, told: "Mapping[str, list[Verdict]]", first: "list[_Stage]") -> list[str]:
         from engine.statistics import floor_notes
@@ -136,25 +143,26 @@ class ForgettingReport(Stage):
 class _Stage:
     """A model of a chain with what was measured of it."""
 
-    def __init__(self, work: "Work", report: ForgettingReport, place: int) -> None:
-        from engine.stages.measure.evaluate import steps_of
-
-        self.model, self.title = work.artifact(report.models[place]), report.stages[place]
-        self.parts: Parts = parts_of(work.inputs("scores"), self.model.id)
-        self._step, self._work = steps_of(self.model), work
+    def __init__(self, work: "Work", model: Input, title: str, parts: Parts) -> None:
+        self.model, self.title, self.parts, self._work = model, title, parts, work
 
     def items(self, name: str) -> Judged:
         """The items of a probe."""
-        return self._work.judged(self.model.id, self._step, self.parts[name]["suite_hash"])
+        return judged(self._work, self.model, self.parts[name])
+
+    def right(self, name: str) -> tuple[int, int]:
+        """How many answers are right, and of how many."""
+        values = [value for value, _ in self.items(name).values()]
+        return sum(value == 1 for value in values), len(values)
 
     def rate(self, name: str) -> float:
         """The share of right answers."""
-        values = [value for value, _ in self.items(name).values()]
-        return sum(value == 1 for value in values) / max(len(values), 1)
+        right, n = self.right(name)
+        return right / max(n, 1)
 
 
 def _shared(before: _Stage, after: _Stage) -> Parts:
-    return {name: row for name, row in before.parts.items() if row["suite_hash"] == after.parts.get(name, {}).get("suite_hash")}
+    return shared_parts(before.parts, after.parts)
 
 
 def _methods(told: "Mapping[str, list[Verdict]]") -> list[str]:
@@ -178,19 +186,18 @@ def _methods(told: "Mapping[str, list[Verdict]]") -> list[str]:
 
 def _matrix(arm: str, chain: Sequence[_Stage]) -> dict[str, Any]:
     """Stage by ability: each rate with its interval, its change against the start and its fall from the best so far (Chaudhry)."""
-    from engine.statistics import wilson
+    from engine.statistics import forgetting, wilson
 
     names = [name for name, row in chain[0].parts.items() if row["rate"] and all(_alike(name, chain[0], stage) for stage in chain)]
-    rows, best = [], dict[str, float]()
+    counts = [[stage.right(name) for name in names] for stage in chain]
+    rates = [[right / max(n, 1) for right, n in row] for row in counts]
+    rows = []
     for place, stage in enumerate(chain):
         cells = []
-        for name in names:
-            values = [value for value, _ in stage.items(name).values()]
-            right, n = sum(value == 1 for value in values), len(values)
-            rate, (low, high) = right / max(n, 1), wilson(right, n)
-            fall = max(0.0, best.get(name, rate) - rate)
-            best[name] = max(best.get(name, rate), rate)
-            change = rate - rows[0]["cells"][len(cells)]["value"] if place else None
+        for column, fall in enumerate(forgetting(rates[: place + 1])):
+            (right, n), rate = counts[place][column], rates[place][column]
+            low, high = wilson(right, n)
+            change = rate - rates[0][column] if place else None
             cells.append({"value": rate, "n": n, "low": low, "high": high, "change": change, "forgetting": fall})
         rows.append({"stage": stage.title, "model": stage.model.id, "cells": cells})
     return {"arm": arm, "abilities": [chain[0].parts[name]["title"] for name in names], "rows": rows}
@@ -202,12 +209,12 @@ def _alike(name: str, one: _Stage, other: _Stage) -> bool:
 
 def _curves(work: "Work", arm: str, stage: _Stage) -> list[dict[str, Any]]:
     """What was measured of an arm's last model while it learned: rates by step, each with its interval."""
-    from engine.catalogue import probes
+    from engine.catalogue import is_rate, probes
     from engine.statistics import wilson
 
     known, found = probes(), dict[tuple[str, str], list[list[float]]]()
     for probe, suite_hash, step, right, n in work.watched(stage.model.id):
-        if known[probe].rate if probe in known else not probe.endswith(": loss"):
+        if is_rate(probe):
             low, high = wilson(right, n)
             found.setdefault((probe, suite_hash), []).append([step, right / n, low, high])
     told = {probe: known[probe].title if probe in known else probe for probe, _ in found}
@@ -215,7 +222,6 @@ def _curves(work: "Work", arm: str, stage: _Stage) -> list[dict[str, Any]]:
 
 
 def _predictors(work: "Work", chains: Mapping[str, Sequence[_Stage]]) -> list[list[str]]:
-    titles = {"kl_base_tuned": "KL(before || after) on the new task", "target_perplexity": "perplexity of the training targets before",
-              "update_norm": "size of the update"}  # fmt: skip
+    titles = _report.PREDICTORS
     told = {arm: work.last_metrics(chain[-1].model.id, list(titles)) for arm, chain in chains.items()}
     return [[f"{arm}: {titles[name]}", "", f"{value:.4g}"] for arm, some in told.items() for name, value in some.items()]

@@ -30,7 +30,7 @@ class Noise(Stage):
     outputs = {"scores": Kind.SCORES}
 
     model: Model = Field(title="Model", description="Any model: nothing is trained.")
-    suite: SuiteSettings = SuiteSettings()
+    suite: SuiteSettings = SuiteSettings(size="watch")
     batch_size: int = Field(32, ge=6, le=1024, title="Batch size", description="Items at once, but for the pass with small batches.")
 
     def result_name(self, inputs: Mapping[int, Input]) -> str:
@@ -85,9 +85,15 @@ class Noise(Stage):
         from engine.suites import suite
 
         chosen = suite(self.suite.size, self.suite.probes, self.suite.seed)
-        drawn = suite(self.suite.size, self.suite.probes, self.suite.seed + 1)
+        again = suite(self.suite.size, self.suite.probes, self.suite.seed + 1)
+        drawn = [other for part, other in zip(chosen, again, strict=True) if _keys(part) != _keys(other)]
         worded = {name: [_worded(part, form) for part in chosen] for name, form in WORDINGS.items()}
         return {"as it is": chosen, "other batches": chosen, "another draw": drawn, **worded}
+
+
+def _keys(part: Part) -> set[str]:
+    """Which items these are; another draw of few written ones is the same."""
+    return {item.key for item in part.items}
 
 
 def _worded(part: Part, form: str) -> Part:

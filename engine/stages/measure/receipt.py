@@ -6,7 +6,7 @@ measured with different items nothing is said but that, and how to measure again
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -50,20 +50,17 @@ class Receipt(Stage):
 
     def run(self, work: "Work") -> None:
         """Pair the items, judge, write report.json and report.html."""
-        from engine.stages.measure.evaluate import steps_of
         from engine.statistics import verdicts
         from engine.tradeoff import paired
 
         models = [work.input("base"), work.input("tuned")]
         ids = [model.id for model in models]
-        parts = [parts_of(work.inputs("scores"), model.id) for model in models]
-        shared = {name: row for name, row in parts[0].items() if row["suite_hash"] == parts[1].get(name, {}).get("suite_hash")}
+        parts = parts_of(work.inputs("scores"), ids)
+        shared = shared_parts(*parts)
         if not shared:
             message = "{base} and {tuned} share no probe with the same items: evaluate both with one suite"
             raise UserError(message, field="scores", base=models[0].name, tuned=models[1].name)
-        sides = {
-            name: [work.judged(model.id, steps_of(model), row["suite_hash"]) for model in models] for name, row in shared.items()
-        }  # fmt: skip
+        sides = {name: [judged(work, model, some[name]) for model, some in zip(models, parts, strict=True)] for name in shared}
         rates = {row["title"]: sides[name] for name, row in shared.items() if row["rate"]}
         losses = {row["title"]: (row.get("metric"), *sides[name]) for name, row in shared.items() if not row["rate"]}
         pairs = {title: paired(values_of(before), values_of(after)) for title, (before, after) in rates.items()}
@@ -75,7 +72,7 @@ class Receipt(Stage):
             "models": [{"id": model.id, "name": model.name} for model in models],
             "facts": [*losses_of(losses), *self._divergence(work), *unreadable_of(rates)],
             "answers": [row for title, (before, after) in rates.items() for row in _report.item_rows(title, ids, before, after)],
-            "notes": [*self._notes(shared, told), *_apart(parts), *sorted({m.summary["note"] for m in models if m.summary.get("note")})],
+            "notes": [*self._notes(shared, told), *_apart(parts), *notes_of([*models, *work.inputs("scores")])],
         }
         folder = work.output("report")
         (folder / "report.json").write_text(json.dumps(report, ensure_ascii=False, indent=1))
@@ -103,10 +100,30 @@ class Receipt(Stage):
         return [*notes, *floor_notes(told), f"Items and judges: {suites}."]
 
 
-def parts_of(scores: list[Input], model: int) -> Parts:
-    """What a model was measured with, probe by probe; the last scores win."""
-    measured = [one.summary.get("measured", {}).get(str(model), {}) for one in scores]
-    return {name: row for rows in measured for name, row in rows.items() if row["n"]}
+def parts_of(scores: Sequence[Input], models: Sequence[int]) -> list[Parts]:
+    """What each model was measured with, probe by probe: the last scores win, those with items that all models share first."""
+    measured = [[one.summary.get("measured", {}).get(str(model), {}) for one in scores] for model in models]
+    told = [[(name, row) for rows in some for name, row in rows.items() if row["n"]] for some in measured]
+    common = set.intersection(*({(name, row["suite_hash"]) for name, row in some} for some in told))
+    return [dict(sorted(some, key=lambda pair: (pair[0], pair[1]["suite_hash"]) in common)) for some in told]
+
+
+def shared_parts(before: Parts, after: Parts) -> Parts:
+    """The probes that both were measured on with the same items; a rate is what is one on both sides."""
+    alike = {name: row for name, row in before.items() if row["suite_hash"] == after.get(name, {}).get("suite_hash")}
+    return {name: row | {"rate": row["rate"] and after[name]["rate"]} for name, row in alike.items()}
+
+
+def judged(work: "Work", model: Input, part: Mapping[str, Any]) -> Judged:
+    """A part's items on a model; of an endpoint those of the run that made the scores, since another run may have met another model."""
+    from engine.stages.measure.evaluate import steps_of
+
+    return work.judged(model.id, steps_of(model), part["suite_hash"], part.get("run"))
+
+
+def notes_of(inputs: Sequence[Input]) -> list[str]:
+    """What has to be said wherever these are used."""
+    return sorted({one.summary["note"] for one in inputs if one.summary.get("note")})
 
 
 def _apart(parts: list[Parts]) -> list[str]:
