@@ -72,10 +72,9 @@ def test_kept_is_never_concluded_from_few_items() -> None:
     assert verdicts({"a": []})[0].verdict == "not enough evidence"
 
 
-@given(counts.filter(lambda c: sum(c) <= 32))
-def test_gains_do_not_make_few_items_say_kept(count: tuple[int, int, int]) -> None:
-    lost, gained, same = count
-    assert verdicts({"a": [(True, False)] * lost + [(False, True)] * gained + [(True, True)] * same})[0].verdict != "kept"
+@given(st.lists(st.sampled_from([(True, False), (False, True), (True, True)]), min_size=1, max_size=32))
+def test_gains_do_not_make_few_items_say_kept(items: list[tuple[bool, bool]]) -> None:
+    assert verdicts({"a": items})[0].verdict != "kept"
 
 
 def test_more_abilities_need_more_evidence() -> None:
