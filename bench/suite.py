@@ -1,4 +1,4 @@
-"""A suite of about 600 items in batches against item by item, and what watching costs a training run.
+"""A suite of about 600 items in batches against item by item.
 
     python bench/suite.py --model FOLDER
 
