@@ -1,9 +1,9 @@
 """What watching costs a training run: the seconds of all its looks against the seconds of the run, with points on `auto`.
 
-    python bench/watch.py --model FOLDER [--steps 300]
+    python bench/watch.py --model FOLDER --data FILE.jsonl [--steps 300]
 
-A LoRA fine-tuning with the settings a person finds in the form, on the short answers that come with the project. One
-JSON line; the aim is a share under 0.1.
+A LoRA fine-tuning with the settings a person finds in the form, on conversations. One JSON line; the aim is a share under
+0.1. The start, the middle and the end are always looked at, so that a run of a few minutes cannot reach it.
 """
 
 import argparse
@@ -23,15 +23,16 @@ def main() -> None:
     """Train once, read what the run noted."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=os.environ.get("BENCH_MODEL"), help="a model folder")
+    parser.add_argument("--data", type=Path, default=os.environ.get("BENCH_DATA"), help="conversations")
     parser.add_argument("--steps", type=int, default=300)
     given = parser.parse_args()
-    if not (given.model and Path(given.model).exists()):
-        print(json.dumps({"bench": "watch", "skipped": "give --model FOLDER, or set BENCH_MODEL"}))
+    if not (given.model and given.data and Path(given.model).exists() and Path(given.data).exists()):
+        print(json.dumps({"bench": "watch", "skipped": "give --model FOLDER and --data FILE, or set BENCH_MODEL and BENCH_DATA"}))
         return
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
         model = run(home, "import_model", source="path", path=str(Path(given.model).resolve()))
-        data = run(home, "import_dataset", source=str(ROOT / "assets/datasets/short-answers.jsonl"))
+        data = run(home, "import_dataset", source=str(Path(given.data).resolve()))
         run(home, "finetune", model=model, data=data, panel_size=0, training={"steps": given.steps})
         print(json.dumps({"bench": "watch", "steps": given.steps, **cost(home)}))
 

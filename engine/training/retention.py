@@ -21,7 +21,7 @@ from engine.settings import RetentionSettings
 from engine.stage import Input
 from engine.suites import QUICK, of_rows, suite
 from engine.tradeoff import Best, best
-from engine.training.answers import undisturbed
+from engine.training.answers import as_finished
 from engine.training.measuring import Measured, measure, measurements
 from engine.training.predictors import Predictors
 from engine.training.rows import read_rows
@@ -86,9 +86,7 @@ class Watch:
         began = time.perf_counter()
         known = {part.hash: self._values(part, step) for part in self.suite}
         found: list[Measured] = []
-        # Master weights are float32, and outside the trainer nothing computes them faster.
-        halved = torch.autocast(model.device.type, self.dtype, enabled=self.dtype == torch.bfloat16)
-        with undisturbed(model), halved:
+        with as_finished(model, self.dtype):
             measured = measure(
                 model, self.chat, self.suite, BATCH, known=lambda part: known[part.hash], interrupted=lambda: self.work.stopping
             )  # fmt: skip

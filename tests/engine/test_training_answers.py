@@ -7,11 +7,13 @@ from typing import Any
 import numpy
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
+from peft.tuners.lora import LoraLayer
 from transformers import AutoModelForCausalLM
 
 from engine.chat import Chat
 from engine.settings import SamplingSettings
-from engine.training.answers import batched, generate, undisturbed
+from engine.training.answers import as_finished, batched, generate, undisturbed
 from tests.tiny_model import untrained_model
 
 PROMPTS = [[{"role": "user", "content": "say " * (1 + n * 5 % 7) + str(n)}] for n in range(9)]
@@ -91,3 +93,26 @@ def test_undisturbed_keeps_every_random_state_and_the_mode(tiny: tuple[Any, Chat
     assert random.getstate() == before[1]
     assert numpy.random.get_state()[1].tolist() == before[2]
     model.eval()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_look_merges_the_adapter_and_gives_the_weights_back(tmp_path: Path, dtype: torch.dtype) -> None:
+    folder = untrained_model(tmp_path)
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), LoraConfig(r=4, target_modules="all-linear"))
+    torch.manual_seed(0)
+    for name, part in model.named_parameters():
+        if "lora_B" in name:
+            part.data += 0.1 * torch.randn_like(part)
+    ids = torch.tensor([[5, 6, 7, 8]])
+    before = {name: part.clone() for name, part in model.named_parameters()}
+    learns = {name: part.requires_grad for name, part in model.named_parameters()}
+    with torch.no_grad():
+        expected = model(input_ids=ids).logits
+        with as_finished(model, dtype):
+            found = model(input_ids=ids).logits
+            adapted = [part for part in model.modules() if isinstance(part, LoraLayer)]
+            assert all(part.disable_adapters for part in adapted)
+        assert torch.allclose(found.float(), expected, atol=1e-4 if dtype == torch.float32 else 0.1)
+        assert torch.equal(model(input_ids=ids).logits, expected), "as if nobody had looked"
+    assert all(torch.equal(part, before[name]) for name, part in model.named_parameters())
+    assert {name: part.requires_grad for name, part in model.named_parameters()} == learns
