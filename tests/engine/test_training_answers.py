@@ -13,7 +13,9 @@ from transformers import AutoModelForCausalLM
 
 from engine.chat import Chat
 from engine.settings import SamplingSettings
+from engine.stage import Input, Kind
 from engine.training.answers import as_finished, batched, generate, undisturbed
+from engine.training.models import load_model
 from tests.tiny_model import untrained_model
 
 PROMPTS = [[{"role": "user", "content": "say " * (1 + n * 5 % 7) + str(n)}] for n in range(9)]
@@ -116,3 +118,14 @@ def test_a_look_merges_the_adapter_and_gives_the_weights_back(tmp_path: Path, dt
         assert torch.equal(model(input_ids=ids).logits, expected), "as if nobody had looked"
     assert all(torch.equal(part, before[name]) for name, part in model.named_parameters())
     assert {name: part.requires_grad for name, part in model.named_parameters()} == learns
+
+
+def test_the_head_never_meets_a_slice(tmp_path: Path) -> None:
+    model = load_model(Input(1, Kind.MODEL, "m", untrained_model(tmp_path), {"format": "full"}), lambda _: None, torch.bfloat16, "cpu")  # type: ignore[arg-type]
+    met = []
+    model.get_output_embeddings().register_forward_pre_hook(lambda _, given: met.append(given[0].is_contiguous()))
+    ids = torch.tensor([[5, 6, 7], [8, 9, 5]])
+    with torch.no_grad():
+        last = model(input_ids=ids, logits_to_keep=1).logits[:, 0]
+        assert torch.equal(last, model(input_ids=ids).logits[:, -1])
+    assert met == [True, True]
