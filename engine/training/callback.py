@@ -69,9 +69,7 @@ class Reporter(TrainerCallback):
         if self.work.stopping:
             control.should_save = control.should_training_stop = True
             control.should_evaluate = False
-        elif state.global_step == state.max_steps:
-            self.work.metrics(state.global_step, trained_tokens=state.num_input_tokens_seen)
-        if self.watch and not self.work.stopping:
+        elif self.watch:
             self.watch.after_step(kwargs["model"], state.global_step, seconds)
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **kwargs: Any) -> None:
@@ -81,6 +79,8 @@ class Reporter(TrainerCallback):
             values["tokens_per_second"] = speed(self.recent)
             if state.global_step % MEMORY_EVERY == 1:
                 values["memory_gb"] = memory(args.device) / 1e9
+            if state.global_step == state.max_steps:
+                values["trained_tokens"] = state.num_input_tokens_seen
         if values:
             self.work.metrics(state.global_step, **values)
             if self.tracker and state.is_world_process_zero:
