@@ -19,6 +19,7 @@ TITLES = {
     "learning_rate": "Learning rate",
     "tokens_per_second": "Tokens a second",
     "memory_gb": "Memory (GB)",
+    "trained_tokens": "Tokens it was trained on",
     "grad_norm": "Gradient norm",
 }
 

@@ -57,7 +57,7 @@ def test_tensorboard_reads_what_the_database_holds(school: Class, stop_at: int |
         for event in told.Tensors(name)
     }  # fmt: skip
     assert read == measured(school, run)
-    names = {"loss", "eval_loss", "eval_perplexity", "learning_rate", "grad_norm", "tokens_per_second", "memory_gb"}
+    names = {"loss", "eval_loss", "eval_perplexity", "learning_rate", "grad_norm", "tokens_per_second", "memory_gb", "trained_tokens"}
     assert {name for name, _ in read} == names
     assert b'"learning_rate": 0.01' in told.Tensors("settings/text_summary")[0].tensor_proto.string_val[0]
 
