@@ -15,7 +15,6 @@ import torch
 
 from engine.chat import Chat
 from engine.contamination import contaminated
-from engine.errors import UserError
 from engine.probe import Part, Suite
 from engine.settings import RetentionSettings
 from engine.stage import Input
@@ -102,9 +101,6 @@ class Watch:
 
     def task_score(self, model: Any) -> float:
         """How well the model does its task before its first step: the share of held-out answers that are right."""
-        if not self.task:
-            message = "enough asks how many held-out answers are right, and the data holds none out: import it with a held-out share"
-            raise UserError(message, field="enough")
         if not self.seen:
             self.look(model, 0)
         return self._score(0)

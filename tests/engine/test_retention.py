@@ -15,6 +15,7 @@ from sqlmodel import Session, select
 from engine import suites
 from engine.chat import Chat
 from engine.contamination import contaminated
+from engine.errors import UserError
 from engine.probe import Item, Part, Probe, ask
 from engine.settings import RetentionSettings
 from engine.stage import Input, Kind
@@ -232,3 +233,9 @@ def test_what_is_known_already_is_not_taught(school):
 def test_enough_without_a_scorer_is_refused(school):
     with pytest.raises(ValueError, match=r"retention\.scorer"):
         school.lesson(enough=0.7)
+
+
+def test_enough_is_refused_before_anything_is_loaded_where_nothing_is_held_out(school):
+    data = school.rows("all", conversations(4))
+    with pytest.raises(UserError, match="all holds none out"):
+        school.start(school.lesson(data=data, enough=0.7, retention=ON | {"scorer": "exact_match"}))

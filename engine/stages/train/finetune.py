@@ -83,6 +83,9 @@ class Finetune(Stage):
             return
         if not data.summary.get("rows"):
             raise UserError("{name} has no rows to learn from: choose another dataset", field="data", name=data.name)
+        if self.enough is not None and not data.summary.get("heldout"):
+            message = "enough asks how many held-out answers are right, and {name} holds none out: import it with a held-out share"
+            raise UserError(message, field="enough", name=data.name)
         if model.ready:
             _refuse_nothing(self._count(model, data), self._length(model))
 
