@@ -5,7 +5,9 @@ What rows there are:
 - what exists (`Artifact`), what happened (`Run`, `Plan`) and how the two are tied (`Consumed`);
 - what a run reports while it goes on (`Event`, `Metric`, `Response`, `Score`): append-only, always with
   `(id, run)`, so that one cursor query, `queries.rows_after`, serves every live page;
-- what people say of what was scored (`Correction`);
+- what people say of what was scored (`Correction`), and how they change a dataset's rows (`Edit`);
+- what is ranked (`Project`, its `Guideline`s and `Item`s), who holds an item right now (`Lease`), and what was said of it
+  (`Label`, append-only: an undo is another row);
 - who may come in from another machine: `User`, `SignIn` and the failed `Attempt`s;
 - `Rollup`, the stored summary of 64 metric rows, so that a page draws a long curve without reading it, and
   `Lock`, which keeps a second dispatcher from starting.
@@ -172,6 +174,91 @@ class Correction(SQLModel, table=True):
     probe: str
     value: float
     person: str  # by name: users come and go
+
+
+class Edit(SQLModel, table=True):
+    """What a person changes about one row of a dataset: append-only, the newest of each row counts. The dataset itself never changes."""
+
+    __table_args__ = (Index("ix_edit_dataset_row", "dataset", "row_key"),)
+    id: int | None = Field(default=None, primary_key=True)
+    at: datetime
+    dataset: int = Field(foreign_key="artifact.id")
+    row_key: str
+    person: str
+    tags: list[str] = Field(sa_column=Column(JSON, nullable=False))
+    excluded: str | None = None  # why the row is left out
+    row: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))  # what it says now, where it was rewritten
+
+
+class Project(SQLModel, table=True):
+    """A ranking project: what raters are asked. While it is open its artifact is not ready, and recipes wait for it."""
+
+    artifact: int = Field(foreign_key="artifact.id", primary_key=True)
+    settings: dict[str, Any] = _json()
+    paused_at: datetime | None = None
+    closed_at: datetime | None = None
+
+
+class Guideline(SQLModel, table=True):
+    """One version of what raters are asked to go by, in markdown."""
+
+    project: int = Field(foreign_key="project.artifact", primary_key=True)
+    version: int = Field(primary_key=True)
+    text: str
+    person: str
+    at: datetime
+
+
+class Item(SQLModel, table=True):
+    """One prompt with 2 to 9 answers to rank. A repeat shows an item again, in another order, to whoever ranked it."""
+
+    __table_args__ = (Index("ix_item_project_position", "project", "position"),)
+    id: int | None = Field(default=None, primary_key=True)
+    project: int = Field(foreign_key="project.artifact")
+    position: int
+    kind: str = "normal"  # normal, gold, practice, repeat
+    prompt_key: str
+    prompt: list[Any] = Field(sa_column=Column(JSON, nullable=False))
+    answers: list[Any] = Field(sa_column=Column(JSON, nullable=False))  # {"key", "text", "model", "source", "response"}
+    gold: list[Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))  # the tiers that are right
+    wanted: int = 1  # raters; 0: everybody
+    of: int | None = Field(default=None, foreign_key="item.id", index=True)
+
+
+class Lease(SQLModel, table=True):
+    """This rater was given this item, in this order, and has not answered yet. Expired, it holds the place no longer."""
+
+    item: int = Field(foreign_key="item.id", primary_key=True)
+    rater: str = Field(primary_key=True, index=True)
+    shown: list[str] = Field(sa_column=Column(JSON, nullable=False))
+    given_at: datetime
+    expires_at: datetime
+
+
+class Label(SQLModel, table=True):
+    """What a rater (a person or a model) said of an item. Current is what no later row supersedes."""
+
+    __table_args__ = (Index("ix_label_rankings_item", "rankings", "item"), Index("ix_label_rankings_rater", "rankings", "rater"))
+    id: int | None = Field(default=None, primary_key=True)
+    client_event_id: str = Field(unique=True)
+    rankings: int = Field(foreign_key="artifact.id")  # the project, or what a judge made of it
+    item: int = Field(foreign_key="item.id", index=True)
+    rater: str
+    act: str  # rank, skip, undo, settle
+    tiers: dict[str, Any] = _json()  # by criterion, best first: lists of answer keys
+    accepted_above: int | None = None  # the first so many tiers are acceptable
+    strength: int | None = None  # of two answers, how much better: 1 negligibly to 4 significantly
+    flags: dict[str, Any] = _json()  # by answer key
+    better: str = ""  # an answer the rater wrote
+    comment: str = ""
+    reason: str = ""  # for skipping
+    shown: list[str] = Field(sa_column=Column(JSON, nullable=False))  # answer keys in the order on the screen
+    active_ms: int = 0
+    wall_ms: int = 0
+    guideline: int = 0  # its version
+    extra: bool = False  # the item had its raters already: a lease had expired under this one
+    supersedes: int | None = Field(default=None, foreign_key="label.id", index=True)
+    at: datetime
 
 
 class User(SQLModel, table=True):
