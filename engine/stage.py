@@ -35,15 +35,18 @@ def _artifact(kind: Kind, *formats: str) -> Any:
 
 
 # Artifact ids by what they must hold. A model that can be trained has weights here, whole ("full") or as an adapter; an
-# endpoint is somebody else's server and can only answer. For datasets the formats name the row layouts a stage can read:
+# endpoint is somebody else's server and can only answer; a "reward" model can only score. For datasets the formats name
+# the row layouts a stage can read:
 # text {"text"}; messages {"messages"}; preference {"prompt", "chosen", "rejected"};
 # unpaired {"prompt", "completion", "label"}; prompts {"prompt"} and perhaps {"answer", "accept"}.
 Model = Annotated[int, _artifact(Kind.MODEL, "full", "adapter")]
 AnsweringModel = Annotated[int, _artifact(Kind.MODEL, "full", "adapter", "endpoint")]
+RewardModel = Annotated[int, _artifact(Kind.MODEL, "reward")]
 Dataset = Annotated[int, _artifact(Kind.DATASET)]
 Texts = Annotated[int, _artifact(Kind.DATASET, "text")]
 Conversations = Annotated[int, _artifact(Kind.DATASET, "messages")]
 Prompts = Annotated[int, _artifact(Kind.DATASET, "prompts", "messages")]
+Preferences = Annotated[int, _artifact(Kind.DATASET, "preference")]
 Responses = Annotated[int, _artifact(Kind.RESPONSES)]
 Scores = Annotated[int, _artifact(Kind.SCORES)]
 

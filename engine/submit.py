@@ -182,6 +182,12 @@ def _check_fits(reference: Reference, given: Input) -> None:
         if layout == "outside":
             message = "{name} was trained by a script of its own, and its weights are not here: import the model it saved"
             raise UserError(message, field=reference.field, name=given.name)
+        if layout == "reward" and layout not in reference.formats:
+            message = "{name} is a reward model: it scores answers and writes none; choose a language model"
+            raise UserError(message, field=reference.field, name=given.name)
+        if given.ready and layout != "reward" and reference.formats == ("reward",):
+            message = "{name} is a language model: it writes answers and scores none; choose a reward model, or train one with reward_model"
+            raise UserError(message, field=reference.field, name=given.name)
     elif given.ready and reference.formats and layout not in reference.formats:
         message = (
             "{name} holds {layout} rows (columns {columns}), and this reads {wanted}: choose another dataset, or import it with a mapping"
