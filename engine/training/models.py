@@ -87,20 +87,28 @@ def round_weights(model: PreTrainedModel, dtype: torch.dtype) -> None:
 
 
 def lora_config(lora: LoraSettings, model: PreTrainedModel) -> LoraConfig:
-    """The adapter these settings ask for on this model. Raises UserError when it has no such layers."""
+    """The adapter these settings ask for on this model; of a reward model its head is trained with it. Raises UserError when
+    it has no such layers."""
     targets: str | list[str] = "all-linear"
     if lora.targets == "attention":
         targets = sorted({name.rsplit(".", 1)[-1] for name, part in model.named_modules() if _in_attention(name, part)})
         if not targets:
             message = "{model} has no attention layers known by that name: choose all-linear"
             raise UserError(message, field="lora.targets", model=type(model).__name__)
-    return LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets, task_type="CAUSAL_LM")
+    task = "SEQ_CLS" if type(model).__name__.endswith("ForSequenceClassification") else "CAUSAL_LM"
+    return LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets, task_type=task)
+
+
+def decoder_of(model: Any) -> torch.nn.Module:
+    """The part that makes hidden states, under an adapter or not."""
+    whole = model.get_base_model() if isinstance(model, PeftModel) else model
+    return whole.base_model
 
 
 def decoder_and_head(model: Any) -> tuple[torch.nn.Module, torch.nn.Module]:
     """The part that makes hidden states and the part that makes logits of them, under an adapter or not."""
     whole = model.get_base_model() if isinstance(model, PeftModel) else model
-    return whole.base_model, whole.get_output_embeddings()
+    return decoder_of(model), whole.get_output_embeddings()
 
 
 def copy_tokenizer(source: Path, target: Path) -> None:

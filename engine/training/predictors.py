@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -93,8 +92,7 @@ def divergence(base: Any, tuned: Any, row: Encoded, dtype: torch.dtype) -> float
 def update_norm(model: Any, source: Path | None) -> float | None:
     """The Frobenius norm of what was added: of an adapter its product, else the difference to the weights in `source`;
     None where neither is there."""
-    if isinstance(model, PeftModel):
-        layers = [part for part in model.modules() if isinstance(part, LoraLayer)]
+    if layers := [part for part in model.modules() if isinstance(part, LoraLayer)]:
         return sum(part.get_delta_weight(name).float().norm().item() ** 2 for part in layers for name in part.active_adapters) ** 0.5
     if source is None:
         return None

@@ -8,7 +8,7 @@ among them.
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,9 +18,9 @@ from engine.contamination import contaminated
 from engine.probe import Part, Suite
 from engine.settings import RetentionSettings
 from engine.stage import Input
-from engine.suites import QUICK, of_rows, suite
+from engine.suites import QUICK, suite
 from engine.tradeoff import Best, best
-from engine.training.answers import as_finished
+from engine.training.answers import as_finished, undisturbed
 from engine.training.measuring import Measured, measure, measurements
 from engine.training.predictors import Predictors
 from engine.training.rows import read_rows
@@ -32,7 +32,8 @@ BATCH = 32
 
 
 class Watch:
-    """Measures `suite` on the model that a run trains; `task` are the parts that say how well it learns its own task."""
+    """Measures `suite` on the model that a run trains; `task` are the parts that say how well it learns its own task.
+    `language` finds the language model in what is trained, where that is something else."""
 
     def __init__(
         self,
@@ -44,9 +45,10 @@ class Watch:
         settings: RetentionSettings,
         dtype: torch.dtype,
         predictors: Predictors | None = None,
+        language: Callable[[Any], Any] = lambda model: model,
     ) -> None:
         self.work, self.chat, self.artifact, self.settings, self.dtype = work, chat, artifact, settings, dtype
-        self.predictors = predictors
+        self.predictors, self.language = predictors, language
         self.suite, self.task = [*task, *suite], list(task)
         self.spent = 0.0  # seconds of all training steps but the first
         self.steps = self.total = 0
@@ -63,7 +65,8 @@ class Watch:
             if 0 not in self.seen:
                 self.look(model, 0)
             if self.predictors:
-                self.work.metrics(0, **self.predictors.begin(model))
+                with undisturbed(model):
+                    self.work.metrics(0, **self.predictors.begin(self.language(model)))
         if not self.points and self.settings.every:
             points = set(range(self.settings.every, total, self.settings.every))
             self._choose(points | {middle(checkpoints, total), total})
@@ -78,7 +81,8 @@ class Watch:
         if step in self.points:
             self.look(model, step)
         if step == self.total and self.predictors and not self.work.stopping:
-            self.work.metrics(step, **self.predictors.end(model))
+            with undisturbed(model):
+                self.work.metrics(step, **self.predictors.end(self.language(model)))
 
     def look(self, model: Any, step: int) -> None:
         """Measure what is not measured at this step, and store it."""
@@ -87,7 +91,8 @@ class Watch:
         found: list[Measured] = []
         with as_finished(model, self.dtype):
             measured = measure(
-                model, self.chat, self.suite, BATCH, known=lambda part: known[part.hash], interrupted=lambda: self.work.stopping
+                self.language(model), self.chat, self.suite, BATCH,
+                known=lambda part: known[part.hash], interrupted=lambda: self.work.stopping,
             )  # fmt: skip
             for some in measured:
                 self.work.measured(measurements(self.chat, self.artifact, step, some))
@@ -145,17 +150,22 @@ class Watch:
 
 
 def watch(
-    work: Work, chat: Chat, data: Input, settings: RetentionSettings, dtype: torch.dtype, predictors: Predictors | None = None
+    work: Work,
+    chat: Chat,
+    data: Input,
+    task: Callable[[], Suite],
+    settings: RetentionSettings,
+    dtype: torch.dtype,
+    predictors: Predictors | None = None,
+    language: Callable[[Any], Any] = lambda model: model,
 ) -> Watch | None:
-    """What the settings ask for, with the held-out rows of the data as the task; None where nothing is watched or said."""
+    """What the settings ask for, with `task` beside it; None where nothing is watched or said."""
     if settings.suite == "off" or not work.leads:
         return None
     chosen = suite("watch", settings.probes or QUICK, settings.seed)
-    rows = read_rows(data.folder, "heldout")
-    task = of_rows(data.name, rows, settings.scorer, "watch") if rows else []
     for title, count in contaminated(chosen, read_rows(data.folder, "train")).items():
         work.warn(f"{count} items of the probe {title} stand in the training rows: what it says of this model is no proof")
-    return Watch(work, chat, work.output_id("model"), chosen, task, settings, dtype, predictors)
+    return Watch(work, chat, work.output_id("model"), chosen, task(), settings, dtype, predictors, language)
 
 
 def middle(checkpoints: set[int], total: int) -> int:

@@ -42,7 +42,7 @@ class Prompt:
 
 def read_rows(folder: Path, *splits: Literal["train", "heldout"]) -> list[dict[str, Any]]:
     """The rows of a dataset's splits, in order."""
-    return [json.loads(line) for split in splits for line in _lines(folder / f"{split}.jsonl")]
+    return [json.loads(line) for split in splits for line in lines(folder / f"{split}.jsonl")]
 
 
 def encode_rows(chat: Chat, rows: Iterable[dict[str, Any]], loss_on: LossOn, max_length: int) -> tuple[list[Encoded], Count]:
@@ -56,13 +56,13 @@ def encode_rows(chat: Chat, rows: Iterable[dict[str, Any]], loss_on: LossOn, max
 @lru_cache(maxsize=32)
 def count_rows(model: Path, data: Path, loss_on: LossOn, max_length: int) -> Count:
     """What `encode_rows` will make of a dataset's training rows. Artifacts never change, so it is counted once."""
-    lines = list(_lines(data / "train.jsonl"))
-    every = math.ceil(len(lines) / SAMPLE) or 1
-    read = [json.loads(line) for line in lines[::every]]
+    written = list(lines(data / "train.jsonl"))
+    every = math.ceil(len(written) / SAMPLE) or 1
+    read = [json.loads(line) for line in written[::every]]
     found = encode_rows(Chat.open(model), read, loss_on, max_length)[1]
     if every == 1:
         return found
-    scale = len(lines) / len(read)
+    scale = len(written) / len(read)
     rows, tokens, cut, dropped = (round(n * scale) for n in (found.rows, found.tokens, found.cut, found.dropped))
     return Count(rows, tokens, cut, dropped, found.longest, sampled=len(read))
 
@@ -97,7 +97,8 @@ def _ask(row: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     return (turns, told) if last is None else (turns[:last], {"answer": turns[last]["content"]} | told)
 
 
-def _lines(path: Path) -> Iterator[str]:
+def lines(path: Path) -> Iterator[str]:
+    """The lines of a file that say something; none where there is no file."""
     if path.exists():
         with path.open(encoding="utf-8") as file:
             yield from (line for line in file if line.strip())

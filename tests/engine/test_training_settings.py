@@ -7,13 +7,15 @@ from typing import Any
 import pytest
 import torch
 from sqlalchemy import Engine
+from trl import SFTConfig
 
 from engine.chat import Chat
 from engine.settings import LoraSettings, TrainingSettings
 from engine.training.callback import Reporter, checkpoint_steps
+from engine.training.checkpoints import arguments, newest_checkpoint, worth_compiling
 from engine.training.models import compute_dtype
 from engine.training.rows import encode_rows, read_rows
-from engine.training.trainer import FineTuner, newest_checkpoint, sft_config, worth_compiling
+from engine.training.trainer import FineTuner, own_arguments
 from storage.files import Home
 from tests.engine.teaching import Class
 
@@ -127,14 +129,15 @@ def test_held_out_loss_is_the_mean_over_tokens(school: Class) -> None:
 @pytest.mark.gpu
 def test_on_cuda_the_same_settings_take_the_fast_paths(tmp_path: Path) -> None:
     if torch.cuda.is_available():
-        config = sft_config(TrainingSettings(), 10, tmp_path, "cuda:0", torch.bfloat16, 10**6, heldout=True)
+        own = own_arguments("cuda:0")
+        config = arguments(SFTConfig, TrainingSettings(), 10, tmp_path, "cuda:0", torch.bfloat16, 10**6, heldout=True, **own)
         assert (config.optim, config.bf16, config.use_cpu) == ("adamw_torch_fused", True, False)
     else:
         pytest.skip("needs CUDA")
 
 
 def test_not_a_number_is_not_hidden(tmp_path: Path) -> None:
-    config = sft_config(TrainingSettings(), 10, tmp_path, "cpu", torch.float32, 10**6, heldout=False)
+    config = arguments(SFTConfig, TrainingSettings(), 10, tmp_path, "cpu", torch.float32, 10**6, heldout=False)
     assert config.logging_nan_inf_filter is False
     assert config.logging_steps == 1
     assert config.report_to == []

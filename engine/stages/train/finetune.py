@@ -145,10 +145,10 @@ class Finetune(Stage):
 
     def lesson(self, work: "Work", chat: Chat, rows: list[Encoded], heldout: list[Encoded]) -> "Lesson":
         """What is learned from these rows."""
-        from engine.training.lesson import Lesson
+        from engine.training.lesson import Imitation
 
         model, data = work.input("model"), work.input("data")
-        return Lesson(
+        return Imitation(
             model, data, rows, heldout, self._panel(work, chat), self.method, self.training, self.lora, self.retention,
             self.model_dump(mode="json"), f"{model.name} fine-tuned on {data.name}",
         )  # fmt: skip

@@ -111,13 +111,13 @@ class Pretrain(Stage):
 
     def lesson(self, work: "Work", chat: Chat, source: Input, rows: list[Encoded], heldout: list[Encoded]) -> "Lesson":
         """What is learned from these blocks."""
-        from engine.training.lesson import Lesson
+        from engine.training.lesson import Imitation
         from engine.training.packing import Packed
         from engine.training.rows import prompts_of, read_rows
 
         data = work.input("data")
         panel = prompts_of(read_rows(work.input("panel").folder, "train", "heldout"))[: self.panel_size] if self.panel else []
-        return Lesson(
+        return Imitation(
             source, data, rows, heldout, panel, self.method, self.training, self.lora, self.retention, self.model_dump(mode="json"),
             f"{source.name} pretrained on {data.name}", Packed(chat.pad_id),
         )  # fmt: skip
