@@ -47,6 +47,7 @@ Texts = Annotated[int, _artifact(Kind.DATASET, "text")]
 Conversations = Annotated[int, _artifact(Kind.DATASET, "messages")]
 Prompts = Annotated[int, _artifact(Kind.DATASET, "prompts", "messages")]
 Preferences = Annotated[int, _artifact(Kind.DATASET, "preference")]
+Answered = Annotated[int, _artifact(Kind.DATASET, "messages", "preference", "unpaired", "text")]
 Responses = Annotated[int, _artifact(Kind.RESPONSES)]
 Scores = Annotated[int, _artifact(Kind.SCORES)]
 

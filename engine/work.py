@@ -16,10 +16,11 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
+from engine.curation import Change
 from engine.errors import Cancelled
 from engine.lineage import Ancestor, lineage
 from engine.stage import Input, Kind, Stage
-from storage import curves, queries, scores
+from storage import curves, edits, queries, scores
 from storage.curves import Recorder
 from storage.files import Home, fresh, put_in_place
 from storage.listings import not_to_probes
@@ -111,6 +112,11 @@ class Work:
         """An artifact and all it was made from, causes first, with what was measured on each."""
         with Session(self._database) as session:
             return lineage(session, artifact)
+
+    def edits(self, dataset: int) -> dict[str, Change]:
+        """What people last changed about each row of a dataset, by row key."""
+        with Session(self._database) as session:
+            return {key: Change(tuple(row.tags), row.excluded, row.row) for key, row in edits.newest(session, dataset).items()}
 
     # what comes out
 
