@@ -1,0 +1,140 @@
+"""How strong models are by people's choices between their answers: Bradley-Terry (1952), a tie being half a win for each.
+
+The strengths are the mode under a Gaussian prior, so that a model which won every time has a finite one. Its interval
+comes from a bootstrap over prompts: what all raters say of one prompt stands or falls together.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
+
+import numpy
+from numpy.typing import NDArray
+
+from engine.statistics import FEW_LABELS, LEAST_ITEMS, LEVEL, Figure, clustered_rate, resampled
+
+if TYPE_CHECKING:
+    from engine.agreement import Ranking
+
+PRIOR = 0.1  # precision of the prior: a deviation of 3.2 in log-odds, next to nothing once a model has ten comparisons
+CLOSE, MOST_STEPS = 1e-6, 1000  # a step this short leaves an error of its square
+Numbers = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Wins:
+    """`matrices` (prompts, models, models): at [p, i, j] how often model i was put above model j on prompt p."""
+
+    models: tuple[str, ...]
+    prompts: tuple[int, ...]
+    matrices: Numbers
+
+    @property
+    def total(self) -> Numbers:
+        """(models, models), over all prompts."""
+        return self.matrices.sum(0)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Strength:
+    """A model's centred log-strength, and the share of its comparisons that it won, ties being half."""
+
+    model: str
+    strength: Figure
+    win_rate: Figure
+
+
+def win_matrix(
+    rankings: Sequence["Ranking"], models: Mapping[int, Mapping[str, str]], prompts: Mapping[int, int] | None = None
+) -> Wins:
+    """Count wins from rankings, given the model behind each answer of an item, and an item's prompt where items share one.
+
+    Repeated items, answers of unnamed models and two answers of one model are left out.
+    """
+    names = sorted({name for keys in models.values() for name in keys.values()})
+    place, prompt_of = {name: i for i, name in enumerate(names)}, prompts or {}
+    rows, places, ranks = [], [], []
+    for row in (ranking for ranking in rankings if ranking.of is None):
+        known = models.get(row.item, {})
+        found = [(place[known[key]], rank) for rank, tier in enumerate(row.tiers) for key in tier if key in known]
+        rows.append(prompt_of.get(row.item, row.item))
+        places.append([model for model, _ in found])
+        ranks.append([rank for _, rank in found])
+    ids, index = numpy.unique(numpy.array(rows, int), return_inverse=True)
+    wide, size = max(map(len, places), default=0), len(names)
+    padded = ([given + [-1] * (wide - len(given)) for given in side] for side in (places, ranks))
+    model, rank = (numpy.array(side, int).reshape(len(rows), wide) for side in padded)
+    matrices = numpy.zeros(len(ids) * size * size)
+    for i in range(wide):
+        for j in range(i + 1, wide):  # in the order of the tiers: i is never below j
+            told = (model[:, j] >= 0) & (model[:, i] != model[:, j])
+            above, below, at = model[told, i], model[told, j], index[told] * size
+            tie = (rank[told, i] == rank[told, j]) / 2
+            numpy.add.at(matrices, (at + above) * size + below, 1 - tie)
+            numpy.add.at(matrices, (at + below) * size + above, tie)
+    return Wins(tuple(names), tuple(ids.tolist()), matrices.reshape(len(ids), size, size))
+
+
+def cycles(wins: Numbers) -> list[tuple[int, ...]]:
+    """Sets of three or more, by number, where most prefer one to the next all the way round: strong components of majority preference."""
+    reach = wins > wins.T
+    for middle in range(len(reach)):  # Warshall 1962
+        reach = reach | numpy.outer(reach[:, middle], reach[middle])
+    around = reach & reach.T
+    return sorted({tuple(numpy.flatnonzero(row).tolist()) for row in around if row.any()})
+
+
+def bradley_terry(wins: Numbers, prior: float = PRIOR) -> Numbers:
+    """Centred log-strengths (..., models) of win counts (..., models, models): the mode under a Gaussian prior of this precision, above 0.
+
+    Newton's method with steps of length log(1 + d) / d, where d is the most by which a difference of strengths would
+    change; each lowers the loss wherever it starts, and near the mode they are whole (Sun and Tran-Dinh 2019, 1703.04599).
+    """
+    if prior <= 0:
+        raise ValueError(f"a prior has a precision above 0, not {prior}")
+    wins = numpy.asarray(wins, float) * (1 - numpy.eye(wins.shape[-1]))
+    strengths = numpy.zeros(wins.shape[:-1])
+    for _ in range(MOST_STEPS):
+        slope, curvature = _derivatives(wins, strengths, prior)
+        step = numpy.linalg.solve(curvature, slope[..., None])[..., 0]
+        longest = numpy.ptp(step, axis=-1, keepdims=True)
+        strengths = strengths + step * numpy.where(longest > CLOSE, numpy.log1p(longest) / numpy.maximum(longest, CLOSE), 1)
+        if longest.max(initial=0) <= CLOSE:
+            return strengths - strengths.mean(-1, keepdims=True)  # type: ignore[no-any-return]
+    raise ArithmeticError(f"strengths still changed after {MOST_STEPS} steps")
+
+
+def strengths(wins: Wins, seed: int = 0) -> list[Strength]:
+    """Each model's strength and win rate, the strongest first; without a value where it was compared on fewer than 10 prompts.
+
+    The interval is the bootstrap's over prompts, but never narrower than the mode's own curvature allows: resamples of a
+    model that won every time all say the same.
+    """
+    size, total = len(wins.models), wins.total
+    if not wins.prompts:
+        return [Strength(name, none := Figure(None, 0, 0, why=FEW_LABELS), none) for name in wins.models]
+    mode = bradley_terry(total)
+    drawn = bradley_terry(resampled(wins.matrices.reshape(-1, size * size), seed).reshape(-1, size, size))
+    low, high = numpy.quantile(drawn, [LEVEL / 2, 1 - LEVEL / 2], axis=0)
+    inverse = numpy.linalg.inv(_derivatives(total, mode, PRIOR)[1])
+    reach = NormalDist().inv_cdf(1 - LEVEL / 2) * numpy.sqrt(numpy.diag(inverse) - 1 / (PRIOR * size))  # strengths are centred
+    low, high = numpy.minimum(low, mode - reach), numpy.maximum(high, mode + reach)
+    told = []
+    for i, name in enumerate(wins.models):
+        won, all_ = wins.matrices[:, i].sum(1), wins.matrices[:, i].sum(1) + wins.matrices[:, :, i].sum(1)
+        rate = clustered_rate(won, all_)
+        enough = rate.n_items >= LEAST_ITEMS
+        strength = Figure(float(mode[i]), rate.n, rate.n_items, (float(low[i]), float(high[i])))
+        told.append(Strength(name, strength if enough else Figure(None, rate.n, rate.n_items, why=FEW_LABELS), rate))
+    return sorted(told, key=lambda one: (one.strength.value is None, -(one.strength.value or 0), one.model))
+
+
+def _derivatives(wins: Numbers, at: Numbers, prior: float) -> tuple[Numbers, Numbers]:
+    """Slope (..., models) and negative curvature (..., models, models) of the log-posterior."""
+    chance = 1 / (1 + numpy.exp(at[..., None, :] - at[..., :, None]))
+    played = wins + numpy.swapaxes(wins, -1, -2)
+    weight = played * chance * (1 - chance)
+    slope = (wins - played * chance).sum(-1) - prior * at
+    eye = numpy.eye(wins.shape[-1])
+    return slope, (weight.sum(-1) + prior)[..., None] * eye - weight
