@@ -26,6 +26,7 @@ class Kind(StrEnum):
     MODEL = "model"
     DATASET = "dataset"
     RESPONSES = "responses"
+    RANKINGS = "rankings"
     SCORES = "scores"
     REPORT = "report"
 
@@ -49,6 +50,7 @@ Prompts = Annotated[int, _artifact(Kind.DATASET, "prompts", "messages")]
 Preferences = Annotated[int, _artifact(Kind.DATASET, "preference")]
 Answered = Annotated[int, _artifact(Kind.DATASET, "messages", "preference", "unpaired", "text")]
 Responses = Annotated[int, _artifact(Kind.RESPONSES)]
+Rankings = Annotated[int, _artifact(Kind.RANKINGS)]
 Scores = Annotated[int, _artifact(Kind.SCORES)]
 
 

@@ -16,9 +16,11 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
+from engine import rankings
 from engine.curation import Change
 from engine.errors import Cancelled
 from engine.lineage import Ancestor, lineage
+from engine.rankings import Asked, Rankings, Said
 from engine.stage import Input, Kind, Stage
 from storage import curves, edits, queries, scores
 from storage.curves import Recorder
@@ -210,6 +212,26 @@ class Work:
             maker = session.get_one(Artifact, artifact).made_by
             told = curves.read(session, maker, list(names)).series if maker else {}
             return {name: points[-1][1] for name, points in told.items() if points[-1][1] is not None}
+
+    # rankings
+
+    def open_project(self, output: str, settings: dict[str, Any], guideline: str, items: Sequence[Asked]) -> None:
+        """Put these items before raters; `output` becomes ready when they are done, or at once where no raters are wanted.
+
+        Ids do not count: `of` is the place of the item that is repeated. A run that is done again finds what it wrote before.
+        """
+        with self._reporting() as session:
+            rankings.open_project(session, self.output_id(output), settings, guideline, items, self._now())
+
+    def rankings(self, artifact: int) -> Rankings:
+        """A project or a judge's labels, with the items and all that was said of them."""
+        with Session(self._database) as session:
+            return rankings.read(session, artifact)
+
+    def label(self, output: str, rows: Iterable[Said]) -> None:
+        """Write labels of this run's own, by a judge or from elsewhere, each once however often the run is done."""
+        with self._reporting() as session:
+            rankings.write(session, self.output_id(output), rows, self._now())
 
     @contextmanager
     def finishing(self) -> Iterator[None]:

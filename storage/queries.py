@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
+from storage import labels
 from storage.tables import (
     CANCELLED,
     FAILED,
@@ -72,9 +73,11 @@ def artifacts_named(session: Session, name: str) -> Sequence[Artifact]:
 
 
 def is_lost(session: Session, artifact: Artifact) -> bool:
-    """Whether it is deleted, or its maker ended without making it."""
+    """Whether it is deleted, or its maker ended without making it. A project whose people are not done is not lost."""
+    if artifact.deleted_at is not None or artifact.ready_at is not None:
+        return artifact.deleted_at is not None
     maker = session.get(Run, artifact.made_by) if artifact.made_by else None
-    return artifact.deleted_at is not None or (artifact.ready_at is None and (maker is None or maker.status in FINAL))
+    return maker is None or (maker.status in FINAL and not (maker.status == SUCCEEDED and labels.is_open(session, artifact.id or 0)))
 
 
 def consumed_by(session: Session, run: int) -> Sequence[tuple[str, Artifact]]:
@@ -132,7 +135,8 @@ def settle(
 ) -> bool:
     """Bring a run to a final state, once. Returns whether this call did it.
 
-    Succeeded: its outputs become ready, described by `made`. Anything else: runs that wait for them are skipped.
+    Succeeded: its outputs become ready, described by `made`; a ranking project only when its people are done. Anything
+    else: runs that wait for them are skipped.
     """
     if status not in FINAL:
         raise ValueError(f"{status} is not a final state")
@@ -147,7 +151,8 @@ def settle(
     for name, artifact in outputs.items():
         if status == SUCCEEDED:
             told = (made or {}).get(name, Made())
-            artifact.ready_at, artifact.summary, artifact.size, artifact.deleted_at = now, told.summary, told.size, None
+            artifact.summary, artifact.size, artifact.deleted_at = told.summary, told.size, None
+            artifact.ready_at = None if labels.is_open(session, artifact.id or 0) else now
         else:
             for user in users_of(session, artifact.id or 0):
                 settle(session, user.id or 0, SKIPPED, now, f"its input {artifact.name} will not be made: run {run} ({row.stage}) {status}")

@@ -1,0 +1,168 @@
+"""Rankings as stages and pages read them: what was asked, and what people or a judge said of it.
+
+A ranking project is an artifact of kind rankings; so is what a judge makes of one: labels of its own on the same items.
+Answers have keys that say nothing of who gave them; tiers are lists of keys, best first.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlmodel import Session
+
+from engine.errors import UserError
+from storage import labels as stored
+from storage.tables import Artifact, Item, Label, Project
+
+Tiers = tuple[tuple[str, ...], ...]
+OVERALL = "overall"  # the criterion of a project that has no others
+STRENGTHS = {1: "negligibly", 2: "slightly", 3: "clearly", 4: "significantly"}  # how much better one of two answers is
+FLAGS = ("factual error", "unsafe", "ignores the instruction", "bad format")
+REASONS = ("unclear prompt", "unsafe", "cannot judge", "broken answer")  # for skipping
+FEWEST, MOST = 2, 9  # answers of an item
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of the answers to be ranked. `by`: who gave it, by name; `model` and `response`: its ids, where it has any here."""
+
+    key: str
+    text: str
+    by: str
+    model: int | None = None
+    response: int | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One item of a project. `gold`: the tiers that are right; `of`: the item it repeats; `wanted`: raters, 0 for everybody."""
+
+    id: int
+    kind: str
+    prompt_key: str
+    prompt: list[dict[str, Any]]
+    choices: tuple[Choice, ...]
+    wanted: int = 1
+    gold: Tiers | None = None
+    of: int | None = None
+
+
+@dataclass(frozen=True)
+class Said:
+    """One label. `tiers` by criterion; `accepted_above`: so many tiers of the first criterion are acceptable, None if not said."""
+
+    item: int
+    rater: str
+    act: str = stored.RANK
+    tiers: Mapping[str, Tiers] = field(default_factory=dict)
+    accepted_above: int | None = None
+    strength: int | None = None
+    flags: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    better: str = ""
+    comment: str = ""
+    reason: str = ""
+    shown: tuple[str, ...] = ()
+    active_ms: int = 0
+    guideline: int = 0
+    extra: bool = False
+    id: int = 0
+
+
+@dataclass(frozen=True)
+class Rankings:
+    """A project, or what a judge made of it, with its current labels; `settled`: what an owner decided, by item."""
+
+    project: int
+    settings: dict[str, Any]
+    guideline: str
+    guideline_version: int
+    items: dict[int, Asked]
+    said: list[Said]
+    settled: dict[int, Said]
+
+    @property
+    def criteria(self) -> list[str]:
+        """What is ranked by, the first one first."""
+        return criteria(self.settings)
+
+
+def criteria(settings: Mapping[str, Any]) -> list[str]:
+    """The criteria of a project with these settings."""
+    return list(settings.get("criteria") or [OVERALL])
+
+
+def read(session: Session, rankings: int) -> Rankings:
+    """All of a project or of a judge's labels. Raises UserError if the artifact is none or its project is gone."""
+    project = project_of(session, rankings)
+    newest = stored.guideline(session, project.artifact)
+    said = [as_said(label) for label in stored.labels(session, rankings, (stored.RANK, stored.SKIP, stored.SETTLE))]
+    return Rankings(
+        project.artifact,
+        dict(project.settings),
+        newest.text,
+        newest.version,
+        {item.id or 0: as_asked(item) for item in stored.items(session, project.artifact)},
+        [one for one in said if one.act != stored.SETTLE],
+        {one.item: one for one in said if one.act == stored.SETTLE},
+    )
+
+
+def project_of(session: Session, rankings: int) -> Project:
+    """The project whose items these rankings rank. Raises UserError."""
+    row = session.get(Artifact, rankings)
+    if row is None or row.kind != "rankings":
+        raise UserError("there are no rankings {rankings}", rankings=rankings)
+    project = session.get(Project, row.summary.get("project", rankings))
+    if project is None or row.deleted_at is not None:
+        raise UserError("the rankings {name} are not there any more", name=row.name)
+    return project
+
+
+def open_project(
+    session: Session, artifact: int, settings: dict[str, Any], guideline: str, items: Sequence[Asked], now: datetime
+) -> None:
+    """Write a project, unless it is there already. Without raters it is closed from the start."""
+    if session.get(Project, artifact):
+        return
+    rows = [
+        Item(
+            project=artifact, position=place, kind=item.kind, prompt_key=item.prompt_key, prompt=item.prompt, answers=[asdict(one) for one in item.choices],
+            gold=None if item.gold is None else [list(tier) for tier in item.gold], wanted=item.wanted, of=item.of,
+        )
+        for place, item in enumerate(items)
+    ]  # fmt: skip
+    project = stored.open_project(session, artifact, settings, guideline, rows, now)
+    if not settings.get("raters", 1):
+        project.closed_at = now
+
+
+def write(session: Session, rankings: int, said: Iterable[Said], now: datetime) -> None:
+    """Write labels that no person gives here. One for each rater and item: those that are there already stay as they are."""
+    there = {(label.rater, label.item) for label in stored.labels(session, rankings)}
+    for one in said:
+        if (one.rater, one.item) not in there:
+            plain = {name: getattr(one, name) for name in Said.__dataclass_fields__ if name not in ("id", "tiers", "shown", "flags")}
+            tiers = {criterion: [list(tier) for tier in tiers] for criterion, tiers in one.tiers.items()}
+            event = f"{rankings}/{one.item}/{one.rater}"
+            session.add(
+                Label(**plain, tiers=tiers, shown=list(one.shown), flags=dict(one.flags), rankings=rankings, client_event_id=event, at=now)
+            )
+
+
+def as_asked(item: Item) -> Asked:
+    """An item's row."""
+    choices = tuple(Choice(**choice) for choice in item.answers)
+    return Asked(item.id or 0, item.kind, item.prompt_key, item.prompt, choices, item.wanted, as_tiers(item.gold), item.of)
+
+
+def as_said(label: Label) -> Said:
+    """A label's row."""
+    same = {name: getattr(label, name) for name in Said.__dataclass_fields__ if name not in ("tiers", "shown", "id")}
+    tiers = {criterion: as_tiers(one) or () for criterion, one in label.tiers.items()}
+    return Said(**same, tiers=tiers, shown=tuple(label.shown), id=label.id or 0)
+
+
+def as_tiers(plain: Sequence[Sequence[str]] | None) -> Tiers | None:
+    """Tiers as JSON has them, as tuples."""
+    return None if plain is None else tuple(tuple(tier) for tier in plain)

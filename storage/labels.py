@@ -1,0 +1,210 @@
+"""Ranking projects: who gets which item, and what was said of it. Functions take the session; the clock is an argument.
+
+An item goes to as many raters as it wants, counting those who hold it by a lease that has not expired. Labels are only
+ever added: an undo is a row that supersedes another, and current is what no row supersedes.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, func, or_
+from sqlalchemy.orm import aliased
+from sqlmodel import Session, col, select
+
+from storage.tables import Artifact, Guideline, Item, Label, Lease, Project
+
+RANK, SKIP, UNDO, SETTLE = "rank", "skip", "undo", "settle"
+NORMAL, GOLD, PRACTICE, REPEAT = "normal", "gold", "practice", "repeat"
+COUNTED = (NORMAL, GOLD)  # a project is complete when these have their raters
+GAP = 5  # items between one and its repeat
+
+
+def open_project(
+    session: Session, artifact: int, settings: dict[str, Any], guideline: str, items: Sequence[Item], now: datetime
+) -> Project:
+    """Write a project with its items and the first version of its guideline. Items name the place of the item they repeat in `of`."""
+    project = Project(artifact=artifact, settings=settings)
+    session.add(project)
+    session.flush()
+    session.add(Guideline(project=artifact, version=1, text=guideline, person="", at=now))
+    ids: list[int] = []
+    for item in items:
+        item.of = None if item.of is None else ids[item.of]
+        session.add(item)
+        session.flush()
+        ids.append(item.id or 0)
+    return project
+
+
+def projects(session: Session) -> Sequence[tuple[Project, Artifact]]:
+    """Every project that was not deleted, newest first."""
+    query = select(Project, Artifact).join(Artifact, col(Artifact.id) == col(Project.artifact)).where(col(Artifact.deleted_at).is_(None))
+    return session.exec(query.order_by(col(Project.artifact).desc())).all()
+
+
+def is_open(session: Session, artifact: int) -> bool:
+    """Whether people may still rank: it is a project and nobody closed it."""
+    project = session.get(Project, artifact)
+    return project is not None and project.closed_at is None
+
+
+def close(session: Session, project: Project, now: datetime) -> None:
+    """End a project: its artifact is ready, and what waits for it can go on. Does nothing the second time."""
+    if project.closed_at is None:
+        project.closed_at = now
+        artifact = session.get_one(Artifact, project.artifact)
+        artifact.ready_at = artifact.ready_at or now
+
+
+def guideline(session: Session, project: int) -> Guideline:
+    """Its newest version."""
+    query = select(Guideline).where(Guideline.project == project).order_by(col(Guideline.version).desc()).limit(1)
+    return session.exec(query).one()
+
+
+def items(session: Session, project: int) -> Sequence[Item]:
+    """All items of a project, in their order."""
+    return session.exec(select(Item).where(Item.project == project).order_by(col(Item.position), col(Item.id))).all()
+
+
+def current(acts: Sequence[str] = (RANK, SKIP), table: type[Label] = Label) -> ColumnElement[bool]:
+    """Which labels count: of these acts, and not superseded."""
+    later = aliased(Label)
+    superseded = select(later.id).where(later.supersedes == col(table.id)).exists()
+    return and_(col(table.act).in_(acts), ~superseded)
+
+
+def labels(session: Session, rankings: int, acts: Sequence[str] = (RANK, SKIP)) -> Sequence[Label]:
+    """The current labels of a project, or of what a judge made of one, oldest first."""
+    return session.exec(select(Label).where(Label.rankings == rankings, current(acts)).order_by(col(Label.id))).all()
+
+
+def done_by(session: Session, project: int, rater: str) -> int:
+    """How many items a rater ranked or skipped, practice not counted."""
+    query = select(func.count()).select_from(Label).join(Item, col(Item.id) == col(Label.item))
+    return session.exec(query.where(Label.rankings == project, Label.rater == rater, current(), Item.kind != PRACTICE)).one()
+
+
+def progress(session: Session, project: Project) -> tuple[int, int]:
+    """How many items have their raters, and how many items there are: "12 of 60"."""
+    counted = and_(col(Item.project) == project.artifact, col(Item.kind).in_(COUNTED))
+    total = session.exec(select(func.count()).select_from(Item).where(counted)).one()
+    lacking = select(func.count()).select_from(Item).where(counted, _said(project.artifact) < _wanted(project))
+    return total - session.exec(lacking).one(), total
+
+
+def open_to(session: Session, project: Project, rater: str, now: datetime) -> int:
+    """How many items this rater could still be given."""
+    kinds = col(Item.kind).in_(COUNTED)
+    query = select(func.count()).select_from(Item).where(Item.project == project.artifact, kinds, *_free(project.artifact, rater, now))
+    return session.exec(query).one()
+
+
+def lease(session: Session, item: int, rater: str) -> Lease | None:
+    """What says that this item was given to this rater, expired or not."""
+    return session.get(Lease, (item, rater))
+
+
+def holds(session: Session, project: int, rater: str) -> Lease | None:
+    """The lease this rater got last in a project."""
+    query = select(Lease).join(Item, col(Item.id) == col(Lease.item)).where(Item.project == project, Lease.rater == rater)
+    return session.exec(query.order_by(col(Lease.given_at).desc()).limit(1)).first()
+
+
+def settlement(session: Session, rankings: int, item: int) -> Label | None:
+    """What an owner decided about an item."""
+    return session.exec(select(Label).where(Label.rankings == rankings, Label.item == item, current((SETTLE,)))).first()
+
+
+def add_guideline(session: Session, project: int, text: str, person: str, now: datetime) -> int:
+    """A new version of a project's guideline; its number."""
+    version = guideline(session, project).version + 1
+    session.add(Guideline(project=project, version=version, text=text, person=person, at=now))
+    return version
+
+
+def assign(
+    session: Session, project: Project, rater: str, now: datetime, until: datetime, order: Callable[[Item], list[str]]
+) -> tuple[Item, Lease] | None:
+    """The item this rater works on, held until then: the one they hold already, or else the next; None when there is none.
+
+    `order` says in which order an item's answers are shown. Call it inside `transaction`, so that nobody is between.
+    """
+    held = select(Item, Lease).join(Lease, col(Lease.item) == col(Item.id)).where(Item.project == project.artifact, Lease.rater == rater)
+    for item, one in session.exec(held.order_by(col(Lease.given_at).desc(), col(Item.position))):
+        if one.expires_at > now or item.kind in (PRACTICE, REPEAT) or _is_free(session, project.artifact, item, rater, now):
+            one.expires_at = until
+            return item, one
+    found = _next(session, project.artifact, rater, now)
+    if found is None:
+        return None
+    given = lease(session, found.id or 0, rater)
+    given = given or Lease(item=found.id or 0, rater=rater, shown=order(found), given_at=now, expires_at=until)
+    given.expires_at = until
+    session.add(given)
+    return found, given
+
+
+def is_full(session: Session, project: Project, item: Item) -> bool:
+    """Whether an item has all the raters it wants; what everybody gets is never full."""
+    if item.kind not in COUNTED or item.wanted == 0:
+        return False
+    said = select(func.count()).select_from(Label).where(Label.rankings == project.artifact, Label.item == item.id, current())
+    return session.exec(said).one() >= item.wanted
+
+
+def last_of(session: Session, project: int, rater: str) -> Label | None:
+    """The last thing this rater said that still counts."""
+    query = select(Label).where(Label.rankings == project, Label.rater == rater, current())
+    return session.exec(query.order_by(col(Label.id).desc()).limit(1)).first()
+
+
+def with_event(session: Session, client_event_id: str) -> Label | None:
+    """The label that this press wrote."""
+    return session.exec(select(Label).where(Label.client_event_id == client_event_id)).first()
+
+
+def _next(session: Session, project: int, rater: str, now: datetime) -> Item | None:
+    here = select(Item).where(Item.project == project).order_by(col(Item.position), col(Item.id)).limit(1)
+    mine = _mine(project, rater)
+    first, later = aliased(Label), aliased(Label)
+    since = select(func.count()).where(later.rankings == project, later.rater == rater, current(table=later), col(later.id) > col(first.id))
+
+    def again(gap: int) -> ColumnElement[bool]:
+        said = select(first.id).where(first.item == Item.of, first.rater == rater, current((RANK,), first), since.scalar_subquery() >= gap)
+        return and_(col(Item.kind) == REPEAT, ~mine, said.correlate(Item).exists())
+
+    ways: list[Sequence[ColumnElement[bool]]] = [
+        (col(Item.kind) == PRACTICE, ~mine),
+        (again(GAP),),
+        (col(Item.kind).in_(COUNTED), *_free(project, rater, now)),
+        (again(1),),
+    ]
+    return next((found for way in ways if (found := session.exec(here.where(*way)).first())), None)
+
+
+def _mine(project: int, rater: str) -> ColumnElement[bool]:
+    query = select(Label.id).where(Label.rankings == project, Label.item == Item.id, Label.rater == rater, current())
+    return query.correlate(Item).exists()
+
+
+def _free(project: int, rater: str, now: datetime) -> list[ColumnElement[bool]]:
+    """Not said by this rater yet, and with room beside those who hold it or have said it."""
+    holders = select(func.count()).select_from(Lease).where(Lease.item == Item.id, Lease.rater != rater, col(Lease.expires_at) > now)
+    holding = holders.correlate(Item).scalar_subquery()
+    return [~_mine(project, rater), or_(col(Item.wanted) == 0, _said(project) + holding < col(Item.wanted))]
+
+
+def _is_free(session: Session, project: int, item: Item, rater: str, now: datetime) -> bool:
+    return session.exec(select(Item.id).where(Item.id == item.id, *_free(project, rater, now))).first() is not None
+
+
+def _said(project: int) -> Any:
+    query = select(func.count()).select_from(Label).where(Label.rankings == project, Label.item == Item.id, current())
+    return query.correlate(Item).scalar_subquery()
+
+
+def _wanted(project: Project) -> Any:
+    """What everybody gets is complete once as many as usual have said it."""
+    return func.coalesce(func.nullif(col(Item.wanted), 0), max(1, int(project.settings.get("raters", 1))))
