@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.nn.functional import log_softmax
 
-from engine.chat import Chat, prompt_key
+from engine.chat import Chat, Encoded, prompt_key
 from engine.probe import Item, Part, Suite
 from engine.probe import Reply as Heard
 from engine.settings import SamplingSettings
@@ -126,12 +126,20 @@ def log_probabilities(model: Any, pad: int, prompts: Sequence[list[int]], choice
     return [[next(sums) for _ in some] for some in choices]
 
 
-@torch.no_grad()
 def _lose(model: Any, chat: Chat, rows: Rows, batch_size: int, interrupted: Callable[[], bool]) -> Iterator[list[Measured]]:
     encoded = [
         chat.encode([*item.prompt, {"role": "assistant", "content": item.references[0]}]) if item.prompt else chat.encode_text(item.text)
         for _, item in rows
     ]
+    for batch in losses(model, chat.pad_id, encoded, batch_size, interrupted):
+        yield [Measured(*rows[n], value=loss) for n, loss in batch]
+
+
+@torch.no_grad()
+def losses(
+    model: Any, pad: int, encoded: Sequence[Encoded], batch_size: int, interrupted: Callable[[], bool] = lambda: False
+) -> Iterator[list[tuple[int, float]]]:
+    """(place, mean loss in nats a token, float32) of the rows that carry loss and fit the model's context, batch by batch."""
     room = context(model)
     fitting = [n for n, row in enumerate(encoded) if len(row.ids) <= room and any(label != -100 for label in row.labels[1:])]
     longest = max((len(encoded[n].ids) for n in fitting), default=1)
@@ -139,13 +147,13 @@ def _lose(model: Any, chat: Chat, rows: Rows, batch_size: int, interrupted: Call
         if interrupted():
             return
         width = max(len(encoded[n].ids) for n in batch)
-        ids = torch.tensor([encoded[n].ids + [chat.pad_id] * (width - len(encoded[n].ids)) for n in batch], device=model.device)
+        ids = torch.tensor([encoded[n].ids + [pad] * (width - len(encoded[n].ids)) for n in batch], device=model.device)
         mask = torch.tensor([[1] * len(encoded[n].ids) + [0] * (width - len(encoded[n].ids)) for n in batch], device=model.device)
         labels = torch.tensor([encoded[n].labels[1:] + [-100] * (width - len(encoded[n].ids)) for n in batch], device=model.device)
         logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1]
         told = log_softmax(logits.float(), -1).gather(2, labels.clamp(min=0)[..., None])[..., 0] * (labels >= 0)
-        losses = (-told.sum(1) / (labels >= 0).sum(1)).tolist()
-        yield [Measured(*rows[n], value=loss) for n, loss in zip(batch, losses, strict=True)]
+        found = (-told.sum(1) / (labels >= 0).sum(1)).tolist()
+        yield list(zip(batch, found, strict=True))
 
 
 def _answer(model: Any, chat: Chat, rows: Rows, batch_size: int, interrupted: Callable[[], bool]) -> Iterator[list[Measured]]:
