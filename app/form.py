@@ -130,7 +130,8 @@ def _component(info: FieldInfo, value: Any, choices: Choices) -> gr.components.C
     if inner in (int, float) and inner is info.annotation:
         return _number(info, int if inner is int else float, value, words)
     text = ", ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
-    return gr.Textbox(value=text, lines=1, **words)  # an optional number too: Gradio's number box sends 0 when it is empty
+    lines = info.json_schema_extra.get("lines", 1) if isinstance(info.json_schema_extra, dict) else 1
+    return gr.Textbox(value=text, lines=lines, **words)  # an optional number too: Gradio's number box sends 0 when it is empty
 
 
 def _number(info: FieldInfo, kind: type, value: Any, words: dict[str, Any]) -> gr.components.Component:

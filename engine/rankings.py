@@ -127,8 +127,9 @@ def open_project(
         return
     rows = [
         Item(
-            project=artifact, position=place, kind=item.kind, prompt_key=item.prompt_key, prompt=item.prompt, answers=[asdict(one) for one in item.choices],
-            gold=None if item.gold is None else [list(tier) for tier in item.gold], wanted=item.wanted, of=item.of,
+            project=artifact, position=place, kind=item.kind, prompt_key=item.prompt_key, prompt=item.prompt,
+            wanted=item.wanted, of=item.of, answers=[asdict(one) for one in item.choices],
+            gold=None if item.gold is None else [list(tier) for tier in item.gold],
         )
         for place, item in enumerate(items)
     ]  # fmt: skip

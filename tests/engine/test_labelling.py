@@ -1,5 +1,6 @@
 """Ranking projects: what raters get, what is written, what is refused, and when a project is complete."""
 
+from collections import Counter
 from datetime import timedelta
 
 import pytest
@@ -26,8 +27,8 @@ def answers(add_artifact, home):
     def make(prompts=6, models=("alpha", "beta"), text="{model} says {prompt}"):
         id = add_artifact("responses", "answers")
         rows = [
-            {"prompt_key": f"k{n}", "prompt": [{"role": "user", "content": f"question {n}"}], "answer": text.format(model=f"w{m}", prompt=n),
-             "artifact": 1, "source": model, "model": model, "sample": 0, "extra": {}}
+            {"prompt_key": f"k{n}", "prompt": [{"role": "user", "content": f"question {n}"}], "artifact": 1, "source": model,
+             "model": model, "answer": text.format(model=f"w{m}", prompt=n), "sample": 0, "extra": {}}
             for m, model in enumerate(models) for n in range(prompts)
         ]  # fmt: skip
         (home.artifact_folder(id) / "responses.jsonl").write_text("\n".join(map(json.dumps, rows)))
@@ -39,7 +40,8 @@ def answers(add_artifact, home):
 @pytest.fixture
 def project(run_stage, answers):
     def make(prompts=6, models=("alpha", "beta"), **settings):
-        return run_stage(RankAnswers(responses=[answers(prompts, models)], **{"care": {"everyone": 0, "repeats": 0}} | settings))["rankings"]
+        plain = {"care": {"everyone": 0, "repeats": 0}}
+        return run_stage(RankAnswers(responses=[answers(prompts, models)], **plain | settings))["rankings"]
 
     return make
 
@@ -234,7 +236,8 @@ def test_no_order_of_events_gives_an_item_more_raters_than_it_wants(tmp_path_fac
     with Session(database) as session:
         session.add(Artifact(id=1, kind="rankings", name="p", folder="", created_at=NOW))
         session.flush()
-        items = [Item(project=1, position=n, prompt_key=str(n), prompt=[], answers=[{"key": "a", "text": "1"}, {"key": "b", "text": "2"}]) for n in range(3)]
+        two = [{"key": "a", "text": "1"}, {"key": "b", "text": "2"}]
+        items = [Item(project=1, position=n, prompt_key=str(n), prompt=[], answers=two) for n in range(3)]
         stored.open_project(session, 1, {"raters": 1}, "", items, NOW)
         session.commit()
     now, holding = NOW, {}
@@ -245,7 +248,8 @@ def test_no_order_of_events_gives_an_item_more_raters_than_it_wants(tmp_path_fac
             if what == "take":
                 holding[who] = labelling.next_item(database, 1, who, now)
             elif what in ("submit", "skip") and holding.get(who, {}).get("state") == "item":
-                holding[who] = labelling.submit(database, 1, who, press(holding[who]) | ({"reason": "unsafe"} if what == "skip" else {}), now)
+                skipped = {"reason": "unsafe"} if what == "skip" else {}
+                holding[who] = labelling.submit(database, 1, who, press(holding[who]) | skipped, now)
             elif what == "undo":
                 holding[who] = labelling.undo(database, 1, who, f"undo{next(_count)}", now)
         except UserError:
@@ -253,6 +257,6 @@ def test_no_order_of_events_gives_an_item_more_raters_than_it_wants(tmp_path_fac
         with Session(database) as session:
             counted = [one.item for one in labels(session, 1) if not one.extra]
             assert len(counted) == len(set(counted))
-            live = [one for one in session.exec(select(Lease)) if one.expires_at > now]
-            assert all(one.item not in counted or one.rater for one in live)
+            held = Counter(one.item for one in session.exec(select(Lease)) if one.expires_at > now)
+            assert all(count == 1 and item not in counted for item, count in held.items())
     database.dispose()

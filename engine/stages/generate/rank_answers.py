@@ -53,7 +53,7 @@ class RankAnswers(Stage):
     limit: int | None = Field(None, ge=1, title="Items", description="Ask about so many prompts, drawn at random. Empty: all.")
     mode: Literal["rank", "pairs"] = Field("rank", title="Mode", description="pairs: two answers at a time, and how much better one is.")
     ties: bool = Field(True, title="Ties", description="Answers may share a rank.")
-    criteria: list[str] = Field([], title="Criteria", description="One ranking each, such as helpful, harmless, honest. Empty: one overall.")
+    criteria: list[str] = Field([], title="Criteria", description="A ranking for each: helpful, harmless, honest. Empty: one overall.")
     guideline: str = Field(GUIDELINE, title="Guideline", description="What raters go by, in markdown.", json_schema_extra={"lines": 8})
     raters: int = Field(1, ge=0, le=20, title="Raters per item", description="0: nobody is asked; for a judge.")
     gold: Preferences | None = Field(None, title="Known rankings", description="Pairs whose better answer is known, mixed in unmarked.")
