@@ -7,13 +7,16 @@ Answers have keys that say nothing of who gave them; tiers are lists of keys, be
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlmodel import Session
 
 from engine.errors import UserError
 from storage import labels as stored
 from storage.tables import Artifact, Item, Label, Project
+
+if TYPE_CHECKING:
+    from engine.agreement import Ranking
 
 Tiers = tuple[tuple[str, ...], ...]
 OVERALL = "overall"  # the criterion of a project that has no others
@@ -85,6 +88,18 @@ class Rankings:
     def criteria(self) -> list[str]:
         """What is ranked by, the first one first."""
         return criteria(self.settings)
+
+    def ranked(self, criterion: str = "", kinds: Sequence[str] = (stored.NORMAL, stored.REPEAT)) -> "list[Ranking]":
+        """What was ranked by a criterion (the first one, unless named), for engine.agreement and engine.strengths; skips left out."""
+        from engine.agreement import Ranking
+
+        name, found = criterion or self.criteria[0], []
+        for one in self.said:
+            item = self.items[one.item]
+            if item.kind in kinds and one.tiers.get(name):
+                lengths = {choice.key: len(choice.text) for choice in item.choices}
+                found.append(Ranking(one.item, one.rater, one.tiers[name], one.shown, lengths, item.of))
+        return found
 
 
 def criteria(settings: Mapping[str, Any]) -> list[str]:
