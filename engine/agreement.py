@@ -104,7 +104,7 @@ def tabulate(labels: Labels) -> Table:
     rows = sorted({(r.item, r.rater): r for r in labels if r.of is None}.values(), key=lambda r: r.item)
     keys: dict[int, set[str]] = defaultdict(set)
     for row in rows:
-        keys[row.item].update(key for tier in row.tiers for key in tier)
+        keys[row.item].update(*row.tiers)
     orders = {item: _ordered(item, found) for item, found in keys.items()}
     wide = max(map(len, orders.values()), default=0)
     ranks, lengths = numpy.full((len(rows), wide), -1, numpy.int8), numpy.full((len(rows), wide), -1)
@@ -131,7 +131,7 @@ def pair_agreement(labels: Labels) -> Figure:
     """Share of (item, two answers, two raters) that say the same, with an interval over items."""
     table = tabulate(labels)
     counts = _counts(table)
-    same, all_ = ((side * (side - 1) / 2).reshape(len(counts), -1).sum(1) for side in (counts, counts.sum(2, keepdims=True)))
+    same, all_ = ((side * (side - 1) / 2).sum((1, 2)) for side in (counts, counts.sum(2, keepdims=True)))
     return clustered_rate(same, all_) if table.raters > 1 else Figure(None, 0, 0, why=FEW_RATERS)
 
 

@@ -193,8 +193,11 @@ def resampled(rows: "NDArray[Any]", seed: int = 0) -> "NDArray[Any]":
     if len(rows) > GROUPS:
         starts = numpy.arange(GROUPS) * len(rows) // GROUPS
         rows = numpy.add.reduceat(rows[rng.permutation(len(rows))], starts)
-    draws = (rng.integers(0, len(rows), len(rows)) for _ in range(RESAMPLES))
-    return numpy.stack([numpy.bincount(draw, minlength=len(rows)) for draw in draws]) @ rows.astype(float)
+    size = len(rows)
+    draws = rng.integers(0, size, (RESAMPLES, size)) + size * numpy.arange(RESAMPLES)[:, None]
+    times = numpy.bincount(draws.ravel(), minlength=RESAMPLES * size).reshape(RESAMPLES, size)
+    sums: NDArray[Any] = times.astype(float) @ rows
+    return sums
 
 
 def forgetting(matrix: Sequence[Sequence[float]]) -> list[float]:
