@@ -52,6 +52,7 @@ Answered = Annotated[int, _artifact(Kind.DATASET, "messages", "preference", "unp
 Responses = Annotated[int, _artifact(Kind.RESPONSES)]
 Rankings = Annotated[int, _artifact(Kind.RANKINGS)]
 Scores = Annotated[int, _artifact(Kind.SCORES)]
+Report = Annotated[int, _artifact(Kind.REPORT)]
 
 
 @dataclass(frozen=True)

@@ -182,6 +182,7 @@ def _side(side: dict[str, Any], name: str, place: str, judged: bool) -> Node:
     figures = [*counted, *([ends[side["finish_reason"]]] if side["finish_reason"] in ends else [])]
     if side["correct"] is not None:
         figures.append(f"✓ {right}" if side["correct"] else f"✕ {wrong}")
+    figures += [side["votes"]] if side.get("votes") else []
     return h(
         "div",
         h("small", name, class_="show-narrow"),

@@ -3,7 +3,6 @@
 The same prompt asked here and there joins by its key. LLM Comparator's JSON is read too: two models' answers in one file.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import islice
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
 
+from engine import responses
 from engine.chat import Messages, count_tokens, prompt_key, split_thought
 from engine.errors import UserError
 from engine.stage import Input, Kind, Preview, PreviewRow, Stage
@@ -113,9 +113,7 @@ class ImportResponses(Stage):
         for start in range(len(asked), len(answers), BATCH):  # what a killed run had stored is the beginning of the same list
             work.responses(answers[start : start + BATCH])
             work.progress(min(start + BATCH, len(answers)), len(answers))
-        with (work.output("responses") / "responses.jsonl").open("w", encoding="utf-8", errors="backslashreplace") as file:
-            for answer in answers:
-                file.write(json.dumps(vars(answer) | {"model": answer.source}, ensure_ascii=False) + "\n")
+        responses.write(work.output("responses"), answers)
         lengths = {source: [n for one in some if (n := count_tokens([], one.extra)) is not None] for source, some in by.items()}
         middles = {source: median(known) for source, known in lengths.items() if known}
         prompts = len({one.prompt_key for one in answers})

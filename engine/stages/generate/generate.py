@@ -4,7 +4,6 @@ The batches and their seeds follow from the prompts and the settings alone. What
 stopped, killed or failed run goes on with what is missing and, here, gives the answers it would have given.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from random import Random
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
+from engine import responses
 from engine.chat import Chat, count_tokens
 from engine.endpoint_failures import refuse_unsayable
 from engine.errors import UserError
@@ -95,9 +95,7 @@ class Generate(Stage):
             raise UserError("{problems}. What was answered is kept, and a resumed run asks only for the rest", problems=". ".join(problems))
         answers = [stored[model.id, prompt.key, n] for model in models for prompt in asked for n in range(self.samples)]
         names = {model.id: model.name for model in models}
-        with (work.output("responses") / "responses.jsonl").open("w", encoding="utf-8") as file:
-            for answer in answers:
-                file.write(json.dumps(vars(answer) | {"model": names[answer.artifact]}, ensure_ascii=False) + "\n")
+        responses.write(work.output("responses"), answers, names)
         work.describe("responses", prompts=len(asked), answers=len(answers), **_summary(self.models, answers))
 
     def _answer(self, work: "Work", model: Input, asked: "list[Prompt]", stored: Stored, before: int) -> list[str]:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
+from engine import responses
 from engine.chat import prompt_key
 from engine.errors import UserError
-from engine.rankings import FEWEST, MOST, Asked, Choice
+from engine.rankings import FEWEST, MOST, UNNAMED, Asked, Choice
 from engine.stage import Group, Input, Kind, Preferences, Responses, Stage
 from engine.stages.generate._masking import masked, self_named
 
@@ -73,7 +74,7 @@ class RankAnswers(Stage):
 
     def result_name(self, inputs: Mapping[int, Input]) -> str:
         """What is ranked."""
-        return f"Rankings of {', '.join(inputs[id].name for id in self.responses)}"
+        return f"{UNNAMED}{', '.join(inputs[id].name for id in self.responses)}"
 
     def check(self, inputs: Mapping[int, Input]) -> None:
         """Refuse answers of which no two are to one prompt."""
@@ -134,8 +135,7 @@ def _by_prompt(sets: list[Input]) -> dict[str, list[dict[str, Any]]]:
     """All answers by prompt."""
     found: dict[str, list[dict[str, Any]]] = {}
     for one in sets:
-        for line in (one.folder / "responses.jsonl").read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
+        for row in responses.read(one.folder):
             found.setdefault(row["prompt_key"], []).append(row)
     return found
 

@@ -117,7 +117,8 @@ def _answer(row: dict[str, Any]) -> str:
     wanted = f" <small>expected: {escape(row['reference'])}</small>" if row["reference"] else ""
     sides = "".join(
         f"<div><pre>{escape(side['answer'])}</pre><small>{_tokens(side)}{escape(side['finish_reason'])}"
-        f"{'' if side['correct'] is None else ' · right' if side['correct'] else ' · not exact'}</small></div>"
+        f"{'' if side['correct'] is None else ' · right' if side['correct'] else ' · not exact'}"
+        f"{' · ' if side.get('votes') else ''}{escape(side.get('votes', ''))}</small></div>"
         for side in row["answers"]
     )
     return f'<section><p class="prompt">{escape(prompt)}{wanted}</p><div class="pair">{sides}</div></section>'

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from engine import responses
 from engine.chat import count_tokens
 from engine.errors import UserError
 from engine.scorers import contains, exact_match
@@ -72,7 +73,7 @@ class CompareAnswers(Stage):
             "sentence": _report.sentence(told, self.margin),
             "verdicts": [_report.verdict_row(verdict) for verdict in told],
             "models": [{"id": model.id, "name": model.name} for model in models],
-            "facts": _lengths([(_tokens(before[key]), _tokens(after[key])) for key in keys]),
+            "facts": lengths([before[key] for key in keys], [after[key] for key in keys]),
             "answers": [_row(key, models, before[key], after[key], scored[key]) for key in keys],
             "notes": [
                 f"Kept means a net loss below {self.margin:.0%} with 95 % confidence; forgot and learned: exact McNemar, Holm, p < 0.05.",
@@ -94,10 +95,8 @@ class CompareAnswers(Stage):
 def read_answers(folder: Path) -> Answered:
     """A responses artifact's first answer to each prompt, by prompt key."""
     first: Answered = {}
-    for line in (folder / "responses.jsonl").read_text(encoding="utf-8").split("\n"):
-        if line:
-            row = json.loads(line)
-            first.setdefault(row["prompt_key"], row)
+    for row in responses.read(folder):
+        first.setdefault(row["prompt_key"], row)
     return first
 
 
@@ -117,14 +116,16 @@ def references(row: dict[str, Any]) -> list[str]:
     return extra.get("accept") or ([extra["answer"]] if extra.get("answer") else [])
 
 
-def _tokens(row: dict[str, Any]) -> int | None:
+def tokens(row: dict[str, Any]) -> int | None:
+    """How many tokens an answer has, if anybody counted."""
     return count_tokens(row["token_ids"], row["extra"])
 
 
-def _lengths(pairs: list[tuple[int | None, int | None]]) -> list[list[str]]:
-    """The lengths of both sides in words, as far as somebody counted them."""
+def lengths(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[list[str]]:
+    """The lengths of two sides' answers to the same prompts in words, as far as somebody counted them."""
     from engine.statistics import bootstrap_difference
 
+    pairs = [(tokens(left), tokens(right)) for left, right in zip(before, after, strict=True)]
     counted = [[length for length in side if length is not None] for side in zip(*pairs, strict=True)]
     facts = [["Median length", *(f"{median(known):g} tokens" if known else "not counted" for known in counted)]]
     if both := [(left, right) for left, right in pairs if left is not None and right is not None]:
@@ -156,7 +157,7 @@ def _row(key: str, models: list[Input], before: dict[str, Any], after: dict[str,
             "model": model.id,
             "answer": row["answer"],
             "finish_reason": row["finish_reason"],
-            "tokens": _tokens(row),
+            "tokens": tokens(row),
             "correct": bool(side["exact"]) if "exact" in side else None,
         }
         for model, row, side in zip(models, (before, after), sides, strict=True)
