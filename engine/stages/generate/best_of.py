@@ -74,8 +74,8 @@ class BestOf(Stage):
         work.responses(kept[len(work.answers()) :])  # what a killed run had stored is the beginning of the same list
         responses.write(work.output("responses"), kept)
         sources = list(dict.fromkeys(one.source for one in kept))
-        counted = {source: [n for one in kept if one.source == source and (n := count_tokens(one.token_ids, one.extra))] for source in sources}
-        middles = {source: median(known) for source, known in counted.items() if known}
+        counted = [(one.source, n) for one in kept if (n := count_tokens(one.token_ids, one.extra))]
+        middles = {source: median(n for who, n in counted if who == source) for source in dict(counted)}
         told = {"prompts": len({one.prompt_key for one in kept}), "answers": len(kept), "left_out": sum(map(isnan, rewards))}
         work.describe("responses", **told, models=[], sources=sources, median_tokens=middles)
         gain = mean(one.extra["reward"] - one.extra["mean_reward"] for one in kept)
