@@ -1,19 +1,12 @@
-"""How far raters agree, how they are biased, and what they say together; from rankings of an item's answers, ties included.
-
-A ranking is read as what it says of each two of its answers. Which of the two counts as the first is decided by a hash
-of the item and the answer, never by model or position: told by model, agreement on a model that mostly wins looks poor.
-"""
+"""How far raters agree, how they are biased, and what they say together; from rankings of an item's answers, ties included."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from hashlib import sha256
-from itertools import combinations
-from typing import Any
+from dataclasses import dataclass
 
 import numpy
-from numpy.typing import NDArray
 
+from engine.counting import UNKNOWN, Labels, Numbers, Ranking, Table, Tiers, pairs, tabulate
 from engine.statistics import (
     ALL_SAME,
     FEW_LABELS,
@@ -29,40 +22,6 @@ from engine.statistics import (
 from engine.strengths import cycles
 
 LEAST_CHOICES, LEAST_EXPECTED = 20, 5  # choices a bias is told of; and winners expected at each place of a chi-square test
-UNKNOWN = 2  # said of two answers of which one was not ranked
-Tiers = tuple[tuple[str, ...], ...]
-Numbers = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """One rater's order of an item's answers: keys in `tiers`, best first, each key once.
-
-    A ranking of a repeated item (`of` names the item it repeats, with the same keys) counts for self-consistency alone.
-    """
-
-    item: int
-    rater: str
-    tiers: Tiers
-    shown: tuple[str, ...] = ()  # as on the screen
-    lengths: Mapping[str, int] = field(default_factory=dict)  # characters
-    of: int | None = None
-
-
-@dataclass(frozen=True)
-class Table:
-    """All rankings as numbers, sorted by item: the last of each rater and item, repeats left out. Made once, read by many figures."""
-
-    items: tuple[int, ...]
-    raters: int
-    item: Numbers  # (rankings,) place in `items`
-    said: Numbers  # (rankings, pairs) 1 the first is better, -1 the second, 0 a tie, UNKNOWN
-    longer: Numbers  # (rankings, pairs) 1 the first is longer, -1 the second, 0 equal or not known
-    won: Numbers  # (rankings,) place on the screen of the answer put first alone; -1 where there is none
-    shown: Numbers  # (rankings,) answers on the screen
-
-
-Labels = Sequence[Ranking] | Table
 
 
 @dataclass(frozen=True)
@@ -89,42 +48,6 @@ class Majority:
 
     tiers: Tiers
     cycle: bool
-
-
-def pairs(ranking: Ranking) -> dict[tuple[str, str], int]:
-    """Each two of its answers, in hash order: 1 the first is better, -1 the second, 0 a tie."""
-    rank = {key: place for place, tier in enumerate(ranking.tiers) for key in tier}
-    return {(a, b): (rank[b] > rank[a]) - (rank[b] < rank[a]) for a, b in combinations(_ordered(_origin(ranking), rank), 2)}
-
-
-def tabulate(labels: Labels) -> Table:
-    """The rankings as numbers; a table is given back as it is."""
-    if isinstance(labels, Table):
-        return labels
-    rows = sorted({(r.item, r.rater): r for r in labels if r.of is None}.values(), key=lambda r: r.item)
-    keys: dict[int, set[str]] = defaultdict(set)
-    for row in rows:
-        keys[row.item].update(*row.tiers)
-    orders = {item: _ordered(item, found) for item, found in keys.items()}
-    wide = max(map(len, orders.values()), default=0)
-    ranks, lengths = numpy.full((len(rows), wide), -1, numpy.int8), numpy.full((len(rows), wide), -1)
-    won = numpy.full(len(rows), -1)
-    for i, row in enumerate(rows):
-        rank, order = {key: place for place, tier in enumerate(row.tiers) for key in tier}, orders[row.item]
-        ranks[i, : len(order)] = [rank.get(key, -1) for key in order]
-        lengths[i, : len(order)] = [row.lengths.get(key, -1) for key in order]
-        if row.tiers and len(row.tiers[0]) == 1 and row.tiers[0][0] in row.shown:
-            won[i] = row.shown.index(row.tiers[0][0])
-    index = {item: i for i, item in enumerate(orders)}
-    first, second = numpy.triu_indices(wide, 1)
-
-    def compared(given: Numbers, unknown: int) -> Numbers:
-        a, b = given[:, first], given[:, second]
-        return numpy.where((a < 0) | (b < 0), unknown, numpy.sign(b - a)).astype(numpy.int8)
-
-    item, shown = (numpy.array(side, int) for side in ([index[row.item] for row in rows], [len(row.shown) for row in rows]))
-    said = compared(ranks, UNKNOWN)
-    return Table(tuple(orders), len({row.rater for row in rows}), item, said, -compared(lengths, 0), won, shown)
 
 
 def pair_agreement(labels: Labels) -> Figure:
@@ -174,16 +97,11 @@ def mean_tau_b(labels: Labels, seed: int = 0) -> Figure:
     return _resampled_figure(sums[sums[:, 1] > 0], sums[:, 1].sum(), table.raters, lambda s: s[..., 0] / s[..., 1], seed)
 
 
-def self_consistency(rankings: Sequence[Ranking]) -> Figure:
+def self_consistency(labels: Labels) -> Figure:
     """Share of two answers of which a rater says the same when the item is repeated, with an interval over items."""
-    first = {(row.item, row.rater): row for row in rankings if row.of is None}
-    same, all_ = Counter[int](), Counter[int]()
-    for again in rankings:
-        if again.of is not None and (again.of, again.rater) in first:
-            before, after = pairs(first[again.of, again.rater]), pairs(again)
-            same[again.of] += sum(before[pair] == said for pair, said in after.items() if pair in before)
-            all_[again.of] += sum(pair in before for pair in after)
-    return clustered_rate([same[item] for item in all_], list(all_.values()))
+    table = tabulate(labels)
+    same, all_ = (numpy.bincount(table.again[:, 0], table.again[:, side], len(table.items)) for side in (1, 2))
+    return clustered_rate(same, all_)
 
 
 def position_bias(labels: Labels) -> Bias:
@@ -269,21 +187,12 @@ def disagreements(labels: Labels) -> list[tuple[int, float]]:
     return sorted((one for one in found if one[1]), key=lambda one: (-one[1], one[0]))
 
 
-def _origin(ranking: Ranking) -> int:
-    return ranking.item if ranking.of is None else ranking.of
-
-
-def _ordered(item: int, keys: Iterable[str]) -> list[str]:
-    """The answers of an item in an order that knows nothing of them."""
-    return sorted(keys, key=lambda key: sha256(f"{item} {key}".encode()).digest())
-
-
 def _counts(table: Table) -> Numbers:
     """(items, pairs, 3): how many raters say -1, 0 and 1."""
-    counts = numpy.zeros((len(table.items), table.said.shape[1], 3))
-    for place, said in enumerate((-1, 0, 1)):
-        numpy.add.at(counts[..., place], table.item, table.said == said)
-    return counts
+    size = table.said.shape[1]
+    known = table.said != UNKNOWN
+    cells = (table.item[:, None] * size + numpy.arange(size))[known] * 3 + table.said[known] + 1
+    return numpy.bincount(cells, minlength=len(table.items) * size * 3).reshape(len(table.items), size, 3).astype(float)
 
 
 def _coincidences(counts: Numbers) -> Numbers:

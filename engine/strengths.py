@@ -4,22 +4,18 @@ The strengths are the mode under a Gaussian prior, so that a model which won eve
 comes from a bootstrap over prompts: what all raters say of one prompt stands or falls together.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
 
 import numpy
-from numpy.typing import NDArray
 
+from engine.counting import Labels, Numbers, tabulate
 from engine.statistics import FEW_LABELS, LEAST_ITEMS, LEVEL, Figure, clustered_rate, resampled
-
-if TYPE_CHECKING:
-    from engine.agreement import Ranking
 
 PRIOR = 0.1  # precision of the prior: a deviation of 3.2 in log-odds, next to nothing once a model has ten comparisons
 CLOSE, MOST_STEPS = 1e-6, 1000  # a step this short leaves an error of its square
-Numbers = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -45,34 +41,27 @@ class Strength:
     win_rate: Figure
 
 
-def win_matrix(
-    rankings: Sequence["Ranking"], models: Mapping[int, Mapping[str, str]], prompts: Mapping[int, int] | None = None
-) -> Wins:
+def win_matrix(labels: Labels, models: Mapping[int, Mapping[str, str]], prompts: Mapping[int, int] | None = None) -> Wins:
     """Count wins from rankings, given the model behind each answer of an item, and an item's prompt where items share one.
 
     Repeated items, answers of unnamed models and two answers of one model are left out.
     """
+    table, prompt_of = tabulate(labels), prompts or {}
     names = sorted({name for keys in models.values() for name in keys.values()})
-    place, prompt_of = {name: i for i, name in enumerate(names)}, prompts or {}
-    rows, places, ranks = [], [], []
-    for row in (ranking for ranking in rankings if ranking.of is None):
-        known = models.get(row.item, {})
-        found = [(place[known[key]], rank) for rank, tier in enumerate(row.tiers) for key in tier if key in known]
-        rows.append(prompt_of.get(row.item, row.item))
-        places.append([model for model, _ in found])
-        ranks.append([rank for _, rank in found])
-    ids, index = numpy.unique(numpy.array(rows, int), return_inverse=True)
-    wide, size = max(map(len, places), default=0), len(names)
-    padded = ([given + [-1] * (wide - len(given)) for given in side] for side in (places, ranks))
-    model, rank = (numpy.array(side, int).reshape(len(rows), wide) for side in padded)
+    place, size, wide = {name: i for i, name in enumerate(names)}, len(names), table.ranks.shape[1]
+    by = numpy.full((len(table.items), wide), -1)
+    for row, item, keys in zip(by, table.items, table.keys, strict=True):
+        known = models.get(item, {})
+        row[: len(keys)] = [place.get(known.get(key, ""), -1) for key in keys]
+    ids, index = numpy.unique(numpy.array([prompt_of.get(item, item) for item in table.items], int), return_inverse=True)
+    model, prompt, ranks = by[table.item], index[table.item], table.ranks
     matrices = numpy.zeros(len(ids) * size * size)
-    for i in range(wide):
-        for j in range(i + 1, wide):  # in the order of the tiers: i is never below j
-            told = (model[:, j] >= 0) & (model[:, i] != model[:, j])
-            above, below, at = model[told, i], model[told, j], index[told] * size
-            tie = (rank[told, i] == rank[told, j]) / 2
-            numpy.add.at(matrices, (at + above) * size + below, 1 - tie)
-            numpy.add.at(matrices, (at + below) * size + above, tie)
+    for i, j in combinations(range(wide), 2):
+        told = (model[:, i] >= 0) & (model[:, j] >= 0) & (model[:, i] != model[:, j]) & (ranks[:, i] >= 0) & (ranks[:, j] >= 0)
+        one, other, at = model[told, i], model[told, j], prompt[told] * size
+        won = (1 + numpy.sign(ranks[told, j] - ranks[told, i])) / 2
+        matrices += numpy.bincount((at + one) * size + other, won, len(matrices))
+        matrices += numpy.bincount((at + other) * size + one, 1 - won, len(matrices))
     return Wins(tuple(names), tuple(ids.tolist()), matrices.reshape(len(ids), size, size))
 
 
