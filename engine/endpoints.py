@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from queue import Empty, SimpleQueue
 from random import Random
 from typing import Any, Literal, TypeVar
@@ -38,20 +38,23 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Reply:
-    """A whole answer. `tokens` as the server counted them, its reasoning apart."""
+    """A whole answer. `tokens` as the server counted them, its reasoning apart. `likely`: what the answer could have begun
+    with, and the log-probability of each, where that was asked and the server says so."""
 
     text: str
     finish_reason: Literal["stop", "length"]
     tokens: int | None = None
     thought: str = ""
+    likely: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
 class Question:
-    """A conversation to continue, and how."""
+    """A conversation to continue, and how. `likely`: so many beginnings of the answer shall be told with their log-probability."""
 
     messages: Messages
     sampling: SamplingSettings
+    likely: int = 0
 
 
 class Pace:
@@ -94,12 +97,14 @@ class Endpoint:
         """The endpoint that a model artifact describes."""
         return cls(**{one.name: summary[one.name] for one in fields(cls) if one.name in summary})
 
-    def answer(self, messages: Messages, sampling: SamplingSettings, *, interrupted: Callable[[], bool] = lambda: False) -> Reply:
+    def answer(
+        self, messages: Messages, sampling: SamplingSettings, *, likely: int = 0, interrupted: Callable[[], bool] = lambda: False
+    ) -> Reply:
         """One whole answer. Raises UserError when there is none, Refused if only this question gets none, and Cancelled."""
 
         def whole() -> Reply:
             until = time.monotonic() + self.timeout
-            with self._asked(Question(messages, sampling), stream=False) as response:
+            with self._asked(Question(messages, sampling, likely), stream=False) as response:
                 return self._whole(self._read(response, until))
 
         return self._patiently(whole, interrupted)
@@ -140,7 +145,8 @@ class Endpoint:
             while not leaving():
                 try:
                     number = waiting.get_nowait()
-                    tell(number, self.answer(questions[number].messages, questions[number].sampling, interrupted=leaving))
+                    asked = questions[number]
+                    tell(number, self.answer(asked.messages, asked.sampling, likely=asked.likely, interrupted=leaving))
                 except (Empty, Cancelled):
                     break
                 except Exception as error:  # noqa: BLE001  (raised again where it is read)
@@ -195,6 +201,8 @@ class Endpoint:
             body["top_p"] = sampling.top_p
         if sampling.thinking != "default":
             body["chat_template_kwargs"] = {"enable_thinking": sampling.thinking == "on"}
+        if question.likely:
+            body |= {"logprobs": True, "top_logprobs": question.likely}
         return body
 
     @contextmanager
@@ -247,7 +255,8 @@ class Endpoint:
         if not choice:
             raise failures.no_choices(self)
         message = _object(choice.get("message"))
-        return self._reply(_text(message.get("content")), _thought(message), choice.get("finish_reason"), told)
+        reply = self._reply(_text(message.get("content")), _thought(message), choice.get("finish_reason"), told)
+        return replace(reply, likely=_likely(choice))
 
     def _pieces(self, response: httpx2.Response) -> Iterator[str | Reply]:
         content, thought, reason, said, ended, parts = None, "", None, dict[str, Any](), False, ThoughtStream()
@@ -319,3 +328,13 @@ def _text(value: Any) -> str | None:
 def _thought(message: Mapping[str, Any]) -> str:
     """Servers that take reasoning apart name it one way or the other."""
     return _text(message.get("reasoning_content")) or _text(message.get("reasoning")) or ""
+
+
+def _likely(choice: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
+    """What could have stood at the first place of an answer that is not blank, with log-probabilities."""
+    told = _object(choice.get("logprobs")).get("content")
+    places = [_object(place) for place in told] if isinstance(told, list) else []
+    first = next((place for place in places if str(place.get("token", "")).strip()), {})
+    top = first.get("top_logprobs")
+    likely = [(one.get("token"), one.get("logprob")) for one in map(_object, top if isinstance(top, list) else [])]
+    return tuple((token, float(log)) for token, log in likely if isinstance(token, str) and isinstance(log, int | float))

@@ -24,6 +24,7 @@ STRENGTHS = {1: "negligibly", 2: "slightly", 3: "clearly", 4: "significantly"}  
 FLAGS = ("factual error", "unsafe", "ignores the instruction", "bad format")
 REASONS = ("unclear prompt", "unsafe", "cannot judge", "broken answer")  # for skipping
 FEWEST, MOST = 2, 9  # answers of an item
+UNNAMED = "Rankings of "  # how the name of a project begins that its owner gave none: what follows names the answers
 
 
 @dataclass(frozen=True)
@@ -107,17 +108,26 @@ def criteria(settings: Mapping[str, Any]) -> list[str]:
     return list(settings.get("criteria") or [OVERALL])
 
 
+def title(artifact: Artifact) -> str:
+    """What raters know a project by: the name its owner gave it, unless that could tell whose answers they see."""
+    names = [str(name).lower() for name in artifact.summary.get("by", [])]
+    telling = artifact.name.startswith(UNNAMED) or any(name in artifact.name.lower() for name in names)
+    return f"Project {artifact.id}" if telling else artifact.name
+
+
 def read(session: Session, rankings: int) -> Rankings:
     """All of a project or of a judge's labels. Raises UserError if the artifact is none or its project is gone."""
     project = project_of(session, rankings)
     newest = stored.guideline(session, project.artifact)
-    said = [as_said(label) for label in stored.labels(session, rankings, (stored.RANK, stored.SKIP, stored.SETTLE))]
+    items = {item.id or 0: as_asked(item) for item in stored.items(session, project.artifact)}
+    acts = (stored.RANK, stored.SKIP, stored.SETTLE)  # a judge is tested on another project's items too: those are not told here
+    said = [as_said(label) for label in stored.labels(session, rankings, acts) if label.item in items]
     return Rankings(
         project.artifact,
         dict(project.settings),
         newest.text,
         newest.version,
-        {item.id or 0: as_asked(item) for item in stored.items(session, project.artifact)},
+        items,
         [one for one in said if one.act != stored.SETTLE],
         {one.item: one for one in said if one.act == stored.SETTLE},
     )
@@ -164,6 +174,11 @@ def write(session: Session, rankings: int, said: Iterable[Said], now: datetime) 
             session.add(
                 Label(**plain, tiers=tiers, shown=list(one.shown), flags=dict(one.flags), rankings=rankings, client_event_id=event, at=now)
             )
+
+
+def written(session: Session, rankings: int) -> list[Said]:
+    """What `write` wrote of rankings, on whatever items."""
+    return [as_said(label) for label in stored.labels(session, rankings)]
 
 
 def as_asked(item: Item) -> Asked:

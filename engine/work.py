@@ -233,6 +233,11 @@ class Work:
         with self._reporting() as session:
             rankings.write(session, self.output_id(output), rows, self._now())
 
+    def labelled(self, output: str) -> list[Said]:
+        """The labels that this run wrote so far, before a stop or a kill too."""
+        with Session(self._database) as session:
+            return rankings.written(session, self.output_id(output))
+
     @contextmanager
     def finishing(self) -> Iterator[None]:
         """Around a trainer: no call raises Cancelled inside; on leaving, it is raised if the person asked to stop."""
