@@ -39,7 +39,7 @@ def _artifact(kind: Kind, *formats: str) -> Any:
 # endpoint is somebody else's server and can only answer; a "reward" model can only score. For datasets the formats name
 # the row layouts a stage can read:
 # text {"text"}; messages {"messages"}; preference {"prompt", "chosen", "rejected"};
-# unpaired {"prompt", "completion", "label"}; prompts {"prompt"} and perhaps {"answer", "accept"}.
+# unpaired {"prompt", "completion", "label"}; tiers {"prompt", "responses", "tiers"}; prompts {"prompt"} and perhaps {"answer", "accept"}.
 Model = Annotated[int, _artifact(Kind.MODEL, "full", "adapter")]
 AnsweringModel = Annotated[int, _artifact(Kind.MODEL, "full", "adapter", "endpoint")]
 RewardModel = Annotated[int, _artifact(Kind.MODEL, "reward")]

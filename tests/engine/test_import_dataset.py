@@ -27,12 +27,13 @@ from engine.errors import UserError
 from engine.stage import Stage
 from engine.stages.data._formats import BadRow, convert, recognise
 from engine.stages.data._read import read
-from engine.stages.data.import_dataset import ImportDataset, _is_heldout
+from engine.stages.data.import_dataset import ImportDataset, is_heldout
 from storage.files import Home
 from storage.tables import Artifact, Event, Run
 from tests.tiny_model import untrained_model
 
 USER, ASSISTANT = {"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}
+OTHER, SYSTEM = {"role": "user", "content": "1+1?"}, {"role": "system", "content": "Count."}
 TALK = {"messages": [USER, ASSISTANT]}
 
 
@@ -74,6 +75,22 @@ TALK = {"messages": [USER, ASSISTANT]}
             {"prompt": "2+2?", "completion": "4", "label": "false", "id": 7},
             "unpaired",
             {"prompt": [USER], "completion": [ASSISTANT], "label": False, "id": 7},
+        ),
+        (
+            {"chosen": "\n\nHuman: 2+2?\n\nAssistant: 4", "rejected": "\n\nHuman: 2+2?\n\nAssistant: 5"},
+            "preference (implicit prompt)",
+            {"prompt": [USER], "chosen": [ASSISTANT], "rejected": [{"role": "assistant", "content": "5"}]},
+        ),
+        (
+            {"prompt": "2+2?", "chosen": "4", "rejected": "5", "margin": "1", "weight": 0.5, "note": "x"},
+            "preference",
+            {"prompt": [USER], "chosen": [ASSISTANT], "rejected": [{"role": "assistant", "content": "5"}]}
+            | {"margin": 1.0, "weight": 0.5, "note": "x"},
+        ),
+        (
+            {"prompt": "2+2?", "responses": ["5", "4", "four"], "tiers": [[1, 2], [0]], "rater": "ann"},
+            "tiers",
+            {"prompt": [USER], "responses": ["5", "4", "four"], "tiers": [[1, 2], [0]], "rater": "ann"},
         ),
         (
             {"prompt": "2+2?", "completion": "4", "label": True},
@@ -118,11 +135,54 @@ def test_alpaca_input_follows_the_instruction() -> None:
         ("preference", {"prompt": [ASSISTANT], "chosen": "a", "rejected": "b"}, "does not end with the user"),
         ("preference (implicit prompt)", {"chosen": "yes", "rejected": "no"}, "share no beginning"),
         ("preference (implicit prompt)", {"chosen": [USER], "rejected": [USER, ASSISTANT]}, "all prompt"),
+        ("preference (implicit prompt)", {"chosen": [OTHER, ASSISTANT], "rejected": [USER, ASSISTANT]}, "share no beginning"),
+        ("preference (implicit prompt)", {"chosen": [SYSTEM, OTHER, ASSISTANT], "rejected": [SYSTEM, USER, ASSISTANT]}, "different"),
+        (
+            "preference (implicit prompt)",
+            {"chosen": "\n\nHuman: 1+1?\n\nAssistant: 2", "rejected": "\n\nHuman: 2+2?\n\nAssistant: 2"},
+            "share no beginning",
+        ),
+        ("preference", {"prompt": None, "chosen": "a", "rejected": "b"}, "prompt is missing"),
+        ("preference", {"prompt": "x", "chosen": "a", "rejected": "b", "margin": "much"}, "margin is 'much', not a number"),
+        ("preference", {"prompt": "x", "chosen": "a", "rejected": "b", "margin": True}, "margin is 'True', not a number"),
+        ("preference", {"prompt": "x", "chosen": "a", "rejected": "b", "weight": float("nan")}, "weight is 'nan', not a number"),
+        ("preference", {"prompt": "x", "chosen": "a", "rejected": "b", "weight": [1]}, "not a number"),
+        ("tiers", {"prompt": "x", "responses": ["a"], "tiers": [[0]]}, "two or more answers"),
+        ("tiers", {"prompt": "x", "responses": ["a", "a"], "tiers": [[0], [1]]}, "two responses are the same"),
+        ("tiers", {"prompt": "x", "responses": ["a", ""], "tiers": [[0], [1]]}, "response 1 is empty"),
+        ("tiers", {"prompt": "x", "responses": ["a", "b"], "tiers": [[0], []]}, "none of them empty"),
+        ("tiers", {"prompt": "x", "responses": ["a", "b"], "tiers": [[0], [2]]}, "names response 2, and they are numbered 0 to 1"),
+        ("tiers", {"prompt": "x", "responses": ["a", "b"], "tiers": [[0], ["b"]]}, "names response b"),
+        ("tiers", {"prompt": "x", "responses": ["a", "b"], "tiers": [[0]]}, "response 1 has no places"),
+        ("tiers", {"prompt": "x", "responses": ["a", "b"], "tiers": [[0, 1], [1]]}, "response 1 has 2 places"),
     ],
 )
 def test_bad_rows_say_why(layout: str, row: dict[str, Any], reason: str) -> None:
     with pytest.raises(BadRow, match=reason):
         convert(layout, row)
+
+
+def test_preference_pairs_that_cannot_be_used_are_listed_by_line(tmp_path: Path, imported: Callable[..., Any]) -> None:
+    good = [{"prompt": f"{n}?", "chosen": "yes", "rejected": "no"} for n in range(40)]
+    bad = [{"prompt": "same?", "chosen": "yes", "rejected": "yes"}, {"prompt": "", "chosen": "yes", "rejected": "no"}]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*good, *bad]))
+    summary, train, _ = imported(path, heldout=0)
+    assert (summary["format"], len(train), summary["rejected"]) == ("preference", 40, 2)
+    path = tmp_path / "implicit.jsonl"
+    talks = [[{"role": "user", "content": f"{n}?"}, {"role": "assistant", "content": said}] for n, said in ((1, "a"), (2, "b"), (1, "c"))]
+    path.write_text("\n".join(json.dumps({"chosen": talks[0], "rejected": other}) for other in (talks[2], talks[1])))
+    summary, train, _ = imported(path, heldout=0, max_rejected=0.5)
+    assert (len(train), summary["rejected"]) == (1, 1)
+
+
+def test_rankings_of_several_people_are_no_duplicates(tmp_path: Path, imported: Callable[..., Any]) -> None:
+    row = {"prompt": "2+2?", "responses": ["4", "5"], "tiers": [[0], [1]]}
+    path = tmp_path / "tiers.jsonl"
+    path.write_text("\n".join(json.dumps(row | {"rater": rater}) for rater in ("ann", "bob", "ann")))
+    summary, train, _ = imported(path, heldout=0)
+    assert (summary["format"], summary["duplicates"]) == ("tiers", 1)
+    assert [one["rater"] for one in train] == ["ann", "bob"]
 
 
 @pytest.fixture
@@ -246,14 +306,14 @@ def test_the_card_says_where_the_rows_came_from(tmp_path: Path, imported: Callab
 
 @given(st.lists(st.text(min_size=1, max_size=5), min_size=1, max_size=50, unique=True), st.integers(0, 9), st.floats(0, 0.9))
 def test_the_split_of_a_prompt_does_not_depend_on_other_rows(prompts: list[str], seed: int, share: float) -> None:
-    held = {prompt for prompt in prompts if _is_heldout(prompt, share, seed)}
-    assert held <= {prompt for prompt in prompts if _is_heldout(prompt, min(share + 0.05, 1), seed)}  # a larger share keeps them
+    held = {prompt for prompt in prompts if is_heldout(prompt, share, seed)}
+    assert held <= {prompt for prompt in prompts if is_heldout(prompt, min(share + 0.05, 1), seed)}  # a larger share keeps them
 
 
 def test_the_held_out_share_is_met() -> None:
-    drawn = sum(_is_heldout(f"prompt {n}", 0.1, 0) for n in range(20_000))
+    drawn = sum(is_heldout(f"prompt {n}", 0.1, 0) for n in range(20_000))
     assert 1_850 < drawn < 2_150
-    assert not any(_is_heldout(f"prompt {n}", 0, 0) for n in range(1000))
+    assert not any(is_heldout(f"prompt {n}", 0, 0) for n in range(1000))
 
 
 def test_rows_of_one_prompt_stay_on_one_side_and_duplicates_leave(tmp_path: Path, imported: Callable[..., Any]) -> None:

@@ -1,11 +1,14 @@
 """Row layouts people have, recognised and brought into the one layout each format has here.
 
 Recognised: TRL's formats (text; prompt/completion; messages; preference, explicit and implicit; unpaired; prompts),
-Alpaca (instruction/input/output) and ShareGPT (conversations of from/value). Plain strings become messages.
+Alpaca (instruction/input/output), ShareGPT (conversations of from/value) and our own rankings of several answers (tiers).
+Plain strings become messages.
 """
 
 import hashlib
 import json
+import math
+import re
 from collections.abc import Callable
 from itertools import pairwise, takewhile
 from typing import Any
@@ -27,7 +30,7 @@ def recognise(columns: set[str]) -> str | None:
 
 
 def layout_format(layout: str) -> str:
-    """The format a layout's rows are stored in: messages, preference, unpaired, prompts, text."""
+    """The format a layout's rows are stored in: messages, preference, unpaired, tiers, prompts, text."""
     return LAYOUTS[layout][1]
 
 
@@ -43,8 +46,9 @@ def convert(layout: str, row: Row) -> Row:
 
 
 def identity(layout: str, row: Row) -> str:
-    """What two stored rows share when one is a duplicate of the other."""
-    held = [row[name] for name in FIELDS[layout_format(layout)]]
+    """What two stored rows share when one is a duplicate of the other; of rankings all of it, since several people may agree."""
+    names = FIELDS.get(layout_format(layout))
+    held = [row[name] for name in names] if names else row
     return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()
 
 
@@ -146,13 +150,46 @@ def _preference(row: Row) -> Row:
     chosen, rejected = _answer(chosen, "chosen", prompt), _answer(rejected, "rejected", prompt)
     if chosen == rejected:
         raise BadRow("chosen and rejected are the same")
-    return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+    return {"prompt": prompt, "chosen": chosen, "rejected": rejected} | _numbers(row, *sorted(MEASURES))
+
+
+def _numbers(row: Row, *names: str) -> Row:
+    """These columns as numbers, where the row has them; a file may have written them as text."""
+    found = {}
+    for name in names:
+        if (value := row.get(name)) is None:
+            continue
+        try:
+            found[name] = math.nan if isinstance(value, bool) else float(value)
+        except (TypeError, ValueError):
+            found[name] = math.nan
+        if not math.isfinite(found[name]):
+            raise BadRow(f"{name} is {str(value)[:40]!r}, not a number")
+    return found
+
+
+def _tiers(row: Row) -> Row:
+    responses, tiers = row["responses"], row["tiers"]
+    if not isinstance(responses, list) or len(responses) < 2:
+        raise BadRow("responses is not a list of two or more answers")
+    texts = [_text(text, f"response {place}") for place, text in enumerate(responses)]
+    if len(set(texts)) < len(texts):
+        raise BadRow("two responses are the same")
+    if not isinstance(tiers, list) or not all(isinstance(tier, list) and tier for tier in tiers):
+        raise BadRow("tiers is not a list of lists of responses by number, best first, none of them empty")
+    placed = [place for tier in tiers for place in tier]
+    if unknown := [place for place in placed if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < len(texts)]:
+        raise BadRow(f"tiers names response {str(unknown[0])[:40]}, and they are numbered 0 to {len(texts) - 1}")
+    if twice := [place for place in range(len(texts)) if placed.count(place) != 1]:
+        raise BadRow(f"response {twice[0]} has {placed.count(twice[0]) or 'no'} places in tiers; each needs one")
+    return {"prompt": _ask(row["prompt"]), "responses": texts, "tiers": tiers}
 
 
 def _shared_beginning(chosen: Any, rejected: Any) -> tuple[Any, Any, Any]:
     """Without a prompt, what both begin with is it: whole words of two texts, whole messages of two conversations."""
     if chosen == rejected:
         raise BadRow("chosen and rejected are the same")
+    chosen, rejected = _dialogue(chosen), _dialogue(rejected)
     texts = isinstance(chosen, str) and isinstance(rejected, str)
     if not texts:
         chosen, rejected = _turns(chosen, "chosen"), _turns(rejected, "rejected")
@@ -164,7 +201,17 @@ def _shared_beginning(chosen: Any, rejected: Any) -> tuple[Any, Any, Any]:
         raise BadRow("chosen and rejected share no beginning, so there is no prompt")
     if not chosen or not rejected:
         raise BadRow("chosen or rejected is all prompt: the other begins with it")
+    if not texts and "user" in (chosen[0]["role"], rejected[0]["role"]):
+        raise BadRow("chosen and rejected answer different prompts")
     return shared, chosen, rejected
+
+
+def _dialogue(value: Any) -> Any:
+    """The messages of a text in which "Human:" and "Assistant:" take turns, as in Anthropic's HH-RLHF; anything else as it is."""
+    start, *parts = re.split(r"(?:\A|\n\n)\s*(Human|Assistant):", value) if isinstance(value, str) else [value]
+    if not parts or start.strip() or "Assistant" not in parts:
+        return value
+    return [{"role": ROLES[who.lower()], "content": said.strip()} for who, said in zip(parts[::2], parts[1::2], strict=True)]
 
 
 def _unpaired(row: Row) -> Row:
@@ -179,6 +226,7 @@ def _unpaired(row: Row) -> Row:
 LAYOUTS: dict[str, tuple[set[str], str, Callable[[Row], Row]]] = {
     "preference": ({"prompt", "chosen", "rejected"}, "preference", _preference),
     "preference (implicit prompt)": ({"chosen", "rejected"}, "preference", _preference),
+    "tiers": ({"prompt", "responses", "tiers"}, "tiers", _tiers),
     "messages": ({"messages"}, "messages", _conversation("messages")),
     "sharegpt": ({"conversations"}, "messages", _conversation("conversations")),
     "unpaired": ({"prompt", "completion", "label"}, "unpaired", _unpaired),
@@ -187,7 +235,8 @@ LAYOUTS: dict[str, tuple[set[str], str, Callable[[Row], Row]]] = {
     "prompts": ({"prompt"}, "prompts", lambda row: {"prompt": _ask(row["prompt"])}),
     "text": ({"text"}, "text", lambda row: {"text": _text(row["text"], "text")}),
 }
-USED = {"alpaca": {"input", "system"}}  # optional columns a layout takes up
+MEASURES = {"margin", "weight"}
+USED = {"alpaca": {"input", "system"}, "preference": MEASURES, "preference (implicit prompt)": MEASURES}  # optional columns a layout takes up
 FIELDS = {
     "messages": ("messages",),
     "preference": ("prompt", "chosen", "rejected"),

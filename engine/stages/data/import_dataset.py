@@ -145,7 +145,7 @@ class ImportDataset(Stage):
         self._write(work, list(kept.values()), rejected, told)
 
     def _write(self, work: "Work", rows: list[Row], rejected: list[dict[str, Any]], told: dict[str, Any]) -> None:
-        apart = [_is_heldout(prompt_of(row), self.heldout, self.seed) for row in rows]
+        apart = [is_heldout(prompt_of(row), self.heldout, self.seed) for row in rows]
         if all(apart):
             raise UserError("all {n} rows fell into the held-out share: lower it", field="heldout", n=len(rows))
         folder = work.output("dataset")
@@ -267,12 +267,15 @@ def _as_read(row: Row, format: str, chat: Chat) -> PreviewRow:
 
 
 def _said(row: Row, format: str) -> list[Row]:
-    """A row as one conversation; of a pair, the better one."""
+    """A row as one conversation; of several answers, the best one."""
+    if format == "tiers":
+        return [*row["prompt"], {"role": "assistant", "content": row["responses"][row["tiers"][0][0]]}]
     names = {"messages": ("messages",), "prompts": ("prompt",), "preference": ("prompt", "chosen"), "unpaired": ("prompt", "completion")}
     return [turn for name in names[format] for turn in row[name]]
 
 
-def _is_heldout(prompt: str, share: float, seed: int) -> bool:
+def is_heldout(prompt: str, share: float, seed: int) -> bool:
+    """Whether a prompt is held out, drawn by its hash: the same in every dataset of one share and seed."""
     drawn = int.from_bytes(hashlib.sha256(f"{seed}/{prompt}".encode()).digest()[:8], "big")
     return drawn < share * 2**64
 
