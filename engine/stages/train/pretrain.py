@@ -12,7 +12,8 @@ from pydantic import Field, model_validator
 from engine.chat import Chat, Encoded
 from engine.errors import UserError
 from engine.settings import ArchitectureSettings, LoraSettings, RetentionSettings, TrainingSettings
-from engine.stage import Estimate, Input, Kind, Model, Preview, PreviewRow, Prompts, Stage, Texts
+from engine.stage import Estimate, Input, Kind, Model, Preview, PreviewRow, Prompts, Texts
+from engine.stages.train._training import Training
 
 if TYPE_CHECKING:
     from engine.training.lesson import Lesson
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 PREVIEWED = 3
 
 
-class Pretrain(Stage):
+class Pretrain(Training):
     """Let a model read plain text: go on with one, or make a small one from nothing."""
 
     outputs = {"model": Kind.MODEL}
@@ -45,8 +46,6 @@ class Pretrain(Stage):
             raise ValueError("method is lora and model is empty: an adapter on random weights learns nothing, set method to full")
         if self.model is not None and self.tokenizer is not None:
             raise ValueError("tokenizer and model are both given: a model keeps its own tokenizer, leave tokenizer empty")
-        if self.method == "full" and self.lora.quantize != "none":
-            raise ValueError("lora.quantize is 4bit but method is full, which trains every weight: set method to lora, or quantize to none")
         return self
 
     def result_name(self, inputs: Mapping[int, Input]) -> str:
@@ -88,10 +87,6 @@ class Pretrain(Stage):
         blocks = pack(Chat.open(inputs[reader].folder), texts, length)[:PREVIEWED]
         return Preview("The first blocks; each document's first token carries no loss",
                        tuple(PreviewRow(block.pieces(), len(block.ids)) for block in blocks))  # fmt: skip
-
-    def processes(self) -> int:
-        """As many as the settings ask for."""
-        return self.training.processes
 
     def run(self, work: "Work") -> None:
         """Pack, train, look, save."""

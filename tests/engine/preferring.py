@@ -1,0 +1,65 @@
+"""What the tests of learning from preferences share: ranked answers, and a class that has some."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine
+from sqlmodel import Session
+
+from engine.chat import Chat
+from engine.stage import Stage
+from storage.files import Home
+from storage.tables import Artifact
+from tests.engine.teaching import QUICK, Class
+
+
+def turn(role: str, text: str) -> list[dict[str, Any]]:
+    """A conversation of one message."""
+    return [{"role": role, "content": text}]
+
+
+def ranked(count: int, answers: int = 3, first: int = 0, **more: Any) -> list[dict[str, Any]]:
+    """Prompts with this many answers each, the longer ones better, every pair a row."""
+    rows = []
+    for n in range(first, first + count):
+        said = [turn("assistant", "yes " * (k + 1) + str(n)) for k in range(answers)]
+        pairs = [(better, worse) for better in range(answers) for worse in range(better)]
+        rows += [{"prompt": turn("user", f"say {n}"), "chosen": said[b], "rejected": said[w], **more} for b, w in pairs]
+    return rows
+
+
+class RankingClass(Class):
+    """A class that learns from preferences, by one stage."""
+
+    def __init__(self, stage: type[Stage], database: Engine, home: Home, add: Callable[..., int], folder: Path) -> None:
+        super().__init__(database, home, add, folder)
+        self.stage = stage
+        self.preferences = self.rows("pairs", ranked(17, margin=0.5), ranked(6, first=50), "preference")
+
+    def preferring(self, **settings: Any) -> Any:
+        """The stage on the class's preferences, short unless told otherwise."""
+        training = QUICK | settings.pop("training", {})
+        chosen = {"model": self.model, "preferences": self.preferences, "retention": {"suite": "off"}, "training": training}
+        return self.stage.model_validate(chosen | settings)
+
+    def trainer(self, **settings: Any) -> Any:
+        """Its trainer, before the first step."""
+        stage = self.preferring(**settings)
+        work = self.start(stage)
+        chat = Chat.open(work.input("model").folder)
+        return stage.lesson(work, chat, *stage.read(work, chat)).trainer(work, chat)
+
+    def losses(self, **settings: Any) -> dict[int, float]:
+        """The losses of a whole run by step."""
+        stage = self.preferring(**settings)
+        work = self.start(stage)
+        assert self.finish(work, stage)
+        return self.curve(work.run)
+
+    def artifact(self, id: int) -> Artifact:
+        """An artifact's row."""
+        with Session(self.database) as session:
+            row = session.get_one(Artifact, id)
+            session.expunge(row)
+        return row
