@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlmodel import Session
+from sqlmodel import Session, select
 
 from engine.errors import UserError
 from storage import labels as stored
@@ -165,7 +165,7 @@ def open_project(
 
 def write(session: Session, rankings: int, said: Iterable[Said], now: datetime) -> None:
     """Write labels that no person gives here. One for each rater and item: those that are there already stay as they are."""
-    there = {(label.rater, label.item) for label in stored.labels(session, rankings)}
+    there = set(session.exec(select(Label.rater, Label.item).where(Label.rankings == rankings)))
     for one in said:
         if (one.rater, one.item) not in there:
             plain = {name: getattr(one, name) for name in Said.__dataclass_fields__ if name not in ("id", "tiers", "shown", "flags")}
