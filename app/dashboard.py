@@ -19,7 +19,7 @@ from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
 
 from app import access, downloads
-from app.pages import Place, compare, corrections, forgetting, home, label, library, new, report, runs
+from app.pages import Place, compare, corrections, curate, forgetting, home, label, library, new, report, runs
 from app.view import ASSETS
 from app.wording import say
 from engine import dispatcher, users
@@ -51,6 +51,8 @@ def build(database: Engine, home_: Home) -> gr.Blocks:
             page.build(place, demo)
     with demo.route(say("Corrections"), "/corrections", show_in_navbar=False):
         corrections.build(place, demo)
+    with demo.route(say("Curate"), "/curate", show_in_navbar=False):
+        curate.build(place, demo)
     return demo
 
 

@@ -60,7 +60,8 @@
       if (data.confirm && !window.confirm(data.confirm)) return;
       if (!input && pressed.has(element)) return;
       if (!input) { pressed.add(element); element.ariaBusy = "true"; setTimeout(release, 1500, element); }
-      act({ ...data, name: node.on, ...(input ? { value: element.type === "checkbox" ? element.checked : element.value } : {}) });
+      const typed = data.form ? { typed: Object.fromEntries([...element.closest(".typed").querySelectorAll("[name]")].map((one) => [one.name, one.value])) } : {};
+      act({ ...data, ...typed, name: node.on, ...(input ? { value: element.type === "checkbox" ? element.checked : element.value } : {}) });
     });
   }
 
@@ -93,6 +94,7 @@
       else if (typeof node !== "string" && typeof before === "object" && before.t === node.t && before.k === node.k && before.on === node.on) {
         for (const name of Object.keys(before.a)) if (!(name in node.a) && name !== "open") element.removeAttribute(name);
         for (const [name, value] of Object.entries(node.a)) if (!same(before.a[name], value)) attribute(element, name, value);
+        if (element.tagName === "INPUT" && before.a.data?.fresh !== node.a.data?.fresh) element.value = ""; // what was typed was taken
         element.dj = node;
         patch(element, node.c, before.c, act);
       } else element.replaceWith(build(node, act));

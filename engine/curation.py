@@ -8,14 +8,14 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from engine.errors import UserError
-from engine.stages.data._formats import FIELDS, BadRow, convert
+from engine.stages.data._formats import LAYOUTS, BadRow, convert
 
 Row = dict[str, Any]
-SPLITS = ("heldout", "train")  # of near-duplicates the held-out one is kept: what is measured on is not trained on
+SPLITS = ("train", "heldout")
 REASONS = ("wrong", "off topic", "low quality", "near-duplicate", "unsafe", "private data")
 MOST_TAGS, TAG_LENGTH, REASON_LENGTH = 20, 40, 200
 
@@ -83,11 +83,14 @@ def row_keys(split: str, rows: Iterable[Row]) -> list[str]:
 
 
 def laid(rows: Mapping[str, Sequence[Row]], changes: Mapping[str, Change]) -> list[Line]:
-    """The rows of a dataset by split, with what was changed about each, held-out ones first."""
+    """The rows of a dataset by split, with what was changed about each, held-out ones last."""
     splits = [(split, list(rows.get(split, ()))) for split in SPLITS]
-    return [
-        Line(key, split, row, changes.get(key)) for split, some in splits for key, row in zip(row_keys(split, some), some, strict=True)
-    ]
+    return changed([Line(key, split, row) for split, some in splits for key, row in zip(row_keys(split, some), some, strict=True)], changes)
+
+
+def changed(lines: Iterable[Line], changes: Mapping[str, Change]) -> list[Line]:
+    """The lines with these changes, and none but these."""
+    return [replace(line, change=changes.get(line.key)) if line.change or line.key in changes else line for line in lines]
 
 
 def tags_of(row: Row) -> tuple[str, ...]:
@@ -110,7 +113,7 @@ class Text:
 
 
 def texts(row: Row) -> list[Text]:
-    """Every text of a row that can be rewritten: each message, and each column that is a text."""
+    """Every text of a row that can be rewritten: each message, each column that is a text, each text of one that is a list."""
     found = []
     for name, value in row.items():
         if isinstance(value, str) and name != "tags":
@@ -119,7 +122,9 @@ def texts(row: Row) -> list[Text]:
             found.append(Text(name, name, str(value).lower()))
         elif isinstance(value, list):
             for number, turn in enumerate(value):
-                if isinstance(turn, dict) and isinstance(turn.get("content"), str):
+                if isinstance(turn, str) and name != "tags":
+                    found.append(Text(f"{name}.{number}", f"{name} {number + 1}", turn))
+                elif isinstance(turn, dict) and isinstance(turn.get("content"), str):
                     role = str(turn.get("role", ""))
                     found.append(Text(f"{name}.{number}", role if name == "messages" else f"{name}: {role}", turn["content"]))
     return found
@@ -134,16 +139,18 @@ def rewritten(format: str, row: Row, typed: Mapping[str, str]) -> Row:
         if content == "\n".join(known[place].splitlines()):  # a browser's text field knows one line end only
             continue
         name, _, number = place.rpartition(".") if place not in row else (place, "", "")
-        if number:
-            new[name][int(number)]["content"] = content
-        else:
+        if not number:
             new[name] = content
+        elif isinstance(new[name][int(number)], str):
+            new[name][int(number)] = content
+        else:
+            new[name][int(number)]["content"] = content
     return valid(format, new)
 
 
 def valid(format: str, row: Row) -> Row:
     """A row in its format's layout. Raises UserError with the reason an import would give."""
-    if format not in FIELDS:
+    if format not in LAYOUTS:
         raise UserError("rows of the format {format} cannot be rewritten here: exclude the row instead", field="row", format=format)
     try:
         return convert(format, row)

@@ -154,8 +154,12 @@ def _next(row: Artifact) -> list[Node]:
         ]
     if row.kind == "report":
         return [link(say("Read the report"), f"/report?report={row.id}", class_="button primary")]
-    if row.kind == "dataset" and row.summary.get("format") == "messages":
-        return [link(say("Fine-tune on it"), f"/new?stage=finetune&data={row.id}", class_="button")]
+    if row.kind == "dataset":
+        tune = link(say("Fine-tune on it"), f"/new?stage=finetune&data={row.id}", class_="button")
+        first = [tune] if row.summary.get("format") == "messages" else []
+        return [*first, link(say("Curate"), f"/curate?dataset={row.id}", class_="button")]
+    if told := row.summary.get("row_losses"):
+        return [link(say("See the rows by loss"), f"/curate?dataset={told['data']}&by={row.id}", class_="button")]
     return []
 
 
@@ -258,9 +262,12 @@ def _about(row: Artifact) -> str:
         return say(
             "{format}, {rows} rows, {heldout} held out", format=told.get("format"), rows=told.get("rows"), heldout=told.get("heldout")
         )
+        return ": ".join(filter(None, [rows, str(told.get("changes", ""))]))
     if row.kind == "model":
         parameters = say("{n:.0f} M parameters", n=told["parameters"] / 1e6) if told.get("parameters") else ""
         return ", ".join(filter(None, [str(told.get("format", "")), parameters, row.note or str(told.get("note", ""))]))
+    if row.kind == "scores" and "row_losses" in told:
+        return say("the loss of {n} rows", n=f"{told['row_losses']['rows']:,}")
     if row.kind == "scores":
         return say("{n} probes", n=len({task for tasks in told.get("measured", {}).values() for task in tasks}))
     return str(told.get("sentence", "")) or (say("{n} answers", n=told["answers"]) if "answers" in told else row.note)

@@ -29,7 +29,7 @@ ROWS = {
     "messages": talk("why?", "so.", source="web"),
     "preference": {"prompt": ask, "chosen": say, "rejected": [message("assistant", "no.")]},
     "unpaired": {"prompt": ask, "completion": say, "label": True},
-    "prompts": {"prompt": ask, "answer": "so"},
+    "prompts": {"prompt": ask, "answer": "so", "accept": ["thus", "hence"], "tags": ["why"]},
     "text": {"text": "a text"},
 }
 
@@ -76,7 +76,7 @@ def test_a_pair_made_equal_and_a_place_that_is_not_there_are_refused() -> None:
         with pytest.raises(UserError, match="has no text"):
             rewritten("messages", ROWS["messages"], {place: "x"})
     with pytest.raises(UserError, match="cannot be rewritten here"):
-        valid("tiers", {})
+        valid("from another version", {})
 
 
 def test_line_ends_that_a_browser_cannot_hold_are_no_change() -> None:
@@ -105,10 +105,10 @@ def test_changes_are_laid_over_the_rows_they_belong_to() -> None:
     changed = Change(tags=("new",), row={"text": "A", "tags": ["old"]})
     lines = laid(rows, {first: changed, second: Change(excluded="wrong"), "gone": Change()})
     assert [(line.split, line.row["text"], line.tags, line.excluded, line.edited) for line in lines] == [
-        ("heldout", "c", (), None, False), ("train", "A", ("new",), None, True), ("train", "b", (), "wrong", False),
+        ("train", "A", ("new",), None, True), ("train", "b", (), "wrong", False), ("heldout", "c", (), None, False),
     ]  # fmt: skip
-    assert [line.result() for line in lines] == [{"text": "c"}, {"text": "A", "tags": ["new"]}, {"text": "b"}]
-    assert laid(rows, {first: Change()})[1].result() == {"text": "a"}, "its last tag was taken away"
+    assert [line.result() for line in lines] == [{"text": "A", "tags": ["new"]}, {"text": "b"}, {"text": "c"}]
+    assert laid(rows, {first: Change()})[0].result() == {"text": "a"}, "its last tag was taken away"
 
 
 @pytest.mark.parametrize(

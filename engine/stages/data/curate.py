@@ -82,7 +82,7 @@ class Curate(Stage):
             elif dropped := [tag for tag in self.drop_tags if tag in line.tags]:
                 why.setdefault(line.key, f"tagged {dropped[0]}")
         if self.drop_near_duplicates:
-            rest = [line for line in lines if line.key not in why]
+            rest = sorted((line for line in lines if line.key not in why), key=lambda line: line.split != "heldout")
             for group in groups([line.row for line in rest], self.threshold):
                 why |= {rest[place].key: "near-duplicate" for place in group[1:]}
         return why
