@@ -259,7 +259,7 @@ def _row(row: dict[str, Any]) -> list[Node]:
 def _about(row: Artifact) -> str:
     told = row.summary
     if row.kind == "dataset":
-        return say(
+        rows = say(
             "{format}, {rows} rows, {heldout} held out", format=told.get("format"), rows=told.get("rows"), heldout=told.get("heldout")
         )
         return ": ".join(filter(None, [rows, str(told.get("changes", ""))]))
