@@ -167,6 +167,8 @@ class Child:
             row = existing(session, id)
         if row.kind != Kind.MODEL or row.ready_at is None:
             raise UserError("{name} cannot answer: it is {what}", name=row.name, what=f"a {row.kind}" if row.ready_at else "not ready yet")
+        if row.summary.get("format") == "reward":
+            raise UserError("{name} cannot answer: it is a reward model, which scores answers", name=row.name)
         return as_input(self.home, row)
 
     # what is computed

@@ -55,7 +55,7 @@ def start(database: Engine, home: Home, models: Sequence[int], system: str, samp
     with transaction(database) as session:
         for model in models:
             row = existing(session, model)
-            if row.kind != Kind.MODEL or row.ready_at is None:
+            if row.kind != Kind.MODEL or row.ready_at is None or row.summary.get("format") == "reward":
                 raise UserError("{name} is no model that can answer: choose another", field="models", name=row.name)
             if row.summary.get("format") != "endpoint":
                 Chat.open(home.root / row.folder).render(_history(system, [], model, "hello"), ask=True)

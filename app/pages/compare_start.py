@@ -16,7 +16,8 @@ SHOWN = 24
 
 def tree(session: Session, known: dict[str, Any]) -> list[Node]:
     """The page before anything was chosen."""
-    models = [one for one in queries.artifacts(session, "model") if one.summary.get("format") != "outside"]  # whose weights are elsewhere
+    # The weights of those trained outside are elsewhere, and a reward model writes nothing.
+    models = [one for one in queries.artifacts(session, "model") if one.summary.get("format") not in ("outside", "reward")]
     sets = answers.sets(session)
     head = [h("h1", say("Compare")), h("p", say("Read two to four models against each other, on the same prompts."), class_="soft")]
     if not models and not sets:

@@ -14,7 +14,14 @@ import gguf
 import torch
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
-from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedTokenizerBase
+from transformers import (
+    CONFIG_MAPPING,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    GgufConfig,
+    PreTrainedTokenizerBase,
+)
 
 from engine.chat import TEMPLATES, Chat
 from engine.errors import UserError
@@ -122,7 +129,8 @@ def _from_folder(found: Found, output: Path) -> tuple[Any, dict[str, Any]]:
             shutil.copyfile(found.folder / name, output / name)
     _bring_tokenizer(found, found.folder, output)
     try:
-        model, told = AutoModelForCausalLM.from_pretrained(
+        loader = AutoModelForSequenceClassification if found.scores else AutoModelForCausalLM
+        model, told = loader.from_pretrained(
             output, dtype="auto", local_files_only=True, use_safetensors=True, trust_remote_code=False, output_loading_info=True
         )
     except UNLOADABLE as error:
@@ -130,6 +138,8 @@ def _from_folder(found: Found, output: Path) -> tuple[Any, dict[str, Any]]:
     if missing := sorted(told["missing_keys"]):
         message = "{path} lacks {count} of the weights its config asks for, such as {first}: it is not whole, or not a language model"
         raise UserError(message, field=found.field, path=found.shown, count=len(missing), first=missing[0])
+    if found.scores:
+        return model, {"format": "reward"}
     if not (output / "generation_config.json").exists():
         model.generation_config.save_pretrained(output)
     return model, {}
@@ -182,6 +192,7 @@ def _keep_special_tokens(tokenizer: PreTrainedTokenizerBase, path: Path) -> None
     """Older models name their special tokens in another file; `engine.chat` and transformers both read this one."""
     settings = read_json(path)
     known = {name: token for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
+    known.setdefault("eos_token", known.get("sep_token", ""))  # how an encoder's texts end
     path.write_text(json.dumps({**known, **{key: value for key, value in settings.items() if value is not None}}, indent=2))
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.chat import NO_LOSS, Chat, Encoded, prompt_key
-from engine.training.rows import SAMPLE, lines
+from engine.training.rows import SAMPLE, LossOn, lines
 
 Messages = list[dict[str, Any]]
 
@@ -96,10 +96,15 @@ class Count:
         return text + (f"; estimated from {self.sampled:,} rows" if self.sampled else "")
 
 
+def whole(chat: Chat, prompt: Messages, answer: Messages, max_length: int | None, loss: LossOn = "response") -> Encoded:
+    """A prompt with its answer as a reward model reads it, in training as in scoring: the whole conversation as the chat
+    template writes it, with its stop token. TRL reads it alike."""
+    return chat.encode([*prompt, *answer], loss=loss, max_length=max_length)
+
+
 def encode_answer(chat: Chat, prompt: Messages, answer: Messages, max_length: int | None = None) -> Said | None:
-    """A prompt with its answer as every model here reads it, in training as in scoring: the whole conversation as the
-    chat template writes it, with its stop token. None where the answer is empty, or cut at `max_length`."""
-    row = chat.encode([*prompt, *answer], max_length=max_length)
+    """The same, and where the answer stands in it. None where the answer is empty, or cut at `max_length`."""
+    row = whole(chat, prompt, answer, max_length)
     asked = sum(1 for _ in takewhile(lambda both: both[0] == both[1], zip(chat.prompt_ids(prompt), row.ids, strict=False)))
     learned = [place for place, label in enumerate(row.labels) if label != NO_LOSS and place >= asked]
     if row.cut or not learned:

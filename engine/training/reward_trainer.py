@@ -23,7 +23,7 @@ from engine.training.lesson import Lesson, Prepared
 from engine.training.models import load_model
 from engine.training.preferences import Ranked
 from engine.training.reward_quality import quality
-from engine.training.rewards import keep_head, padded, score_ids, tell_padding, with_reward_head
+from engine.training.rewards import keep_head, padded, score_ids, with_reward_head
 from engine.work import Work
 
 
@@ -137,7 +137,6 @@ class Judging(Lesson):
 
     def make(self, prepared: Prepared) -> RewardTeacher:
         """TRL's trainer for it."""
-        tell_padding(prepared.shared["model"], prepared.chat)
         args = prepared.arguments(
             RewardConfig, center_rewards_coefficient=self.center, disable_dropout=False, remove_unused_columns=False
         )  # fmt: skip

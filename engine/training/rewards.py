@@ -19,7 +19,7 @@ from engine.stage import Input
 from engine.training.answers import context
 from engine.training.batches import by_length
 from engine.training.models import load_model, round_weights
-from engine.training.preferences import Messages, encode_answer
+from engine.training.preferences import Messages, whole
 
 
 def with_reward_head(language: PreTrainedModel) -> PreTrainedModel:
@@ -53,12 +53,14 @@ def keep_head(language: PreTrainedModel) -> None:
 
 def load_reward_model(source: Input, artifact: Callable[[int], Input], dtype: torch.dtype, device: str) -> PreTrainedModel:
     """The reward model of an artifact, whole, in eval mode. `artifact` finds the base of an adapter by its id."""
+    chat = Chat.open(source.folder)
     if "base" in source.summary:
-        whole = with_reward_head(load_model(artifact(source.summary["base"]), artifact, torch.float32, device))
-        model = PeftModel.from_pretrained(whole, str(source.folder)).merge_and_unload()
+        judge = with_reward_head(load_model(artifact(source.summary["base"]), artifact, torch.float32, device))
+        model = PeftModel.from_pretrained(judge, str(source.folder)).merge_and_unload()
+        model.config.get_text_config().pad_token_id = chat.pad_id  # as TRL trained it
     else:
         model = load_reward_folder(source.folder)
-    tell_padding(model, Chat.open(source.folder))
+        _tell_padding(model, chat)
     round_weights(model, dtype)
     if isinstance(found := getattr(model, "score", None), torch.nn.Linear) and found.bias is None:
         model.score = Head(found.in_features, 1, bias=False)
@@ -67,24 +69,25 @@ def load_reward_model(source: Input, artifact: Callable[[int], Input], dtype: to
 
 
 def load_reward_folder(folder: Path) -> PreTrainedModel:
-    """Any folder of a sequence classification model, in float32."""
+    """Any folder of a sequence classification model with one label, in float32."""
     with suppress_seqcls_warning():
         return AutoModelForSequenceClassification.from_pretrained(
             folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
         )
 
 
-def tell_padding(model: PreTrainedModel, chat: Chat) -> None:
-    """Such a model looks at the last token that is no padding, and so must know which one that is."""
+def _tell_padding(model: PreTrainedModel, chat: Chat) -> None:
+    """Such a model looks at the last token that is no padding: where its config names none, at the last token of all. So
+    padding becomes a token that ends no conversation."""
     config = model.config.get_text_config()
-    config.pad_token_id = chat.pad_id if config.pad_token_id is None else config.pad_token_id
+    if config.pad_token_id is None:
+        config.pad_token_id = chat.pad_id if chat.pad_id not in chat.stop_ids else min(set(range(99)) - chat.stop_ids)
 
 
-@torch.no_grad()
 def score(model: PreTrainedModel, chat: Chat, rows: Sequence[tuple[Messages, str]], batch_size: int) -> list[float]:
-    """The reward of each (prompt, answer); not a number where the two do not fit the model's context or nothing is said."""
-    read = [encode_answer(chat, prompt, [{"role": "assistant", "content": answer}], context(model)) for prompt, answer in rows]
-    return score_ids(model, chat.pad_id, [one.row.ids if one else [] for one in read], batch_size)
+    """The reward of each (prompt, answer); not a number where the two do not fit the model's context."""
+    read = [whole(chat, prompt, [{"role": "assistant", "content": answer}], context(model), "everything") for prompt, answer in rows]
+    return score_ids(model, model.config.get_text_config().pad_token_id, [[] if one.cut else one.ids for one in read], batch_size)
 
 
 @torch.no_grad()
@@ -92,7 +95,7 @@ def score_ids(model: Any, pad_id: int, rows: Sequence[list[int]], batch_size: in
     """The reward of each tokenised conversation, in float32; not a number for an empty one."""
     rewards = [float("nan")] * len(rows)
     for batch in by_length([len(ids) for ids in rows], batch_size, [n for n, ids in enumerate(rows) if ids]):
-        found = model(**padded([rows[n] for n in batch], pad_id, model.device), use_cache=False).logits[:, 0].float().tolist()
+        found = model(**padded([rows[n] for n in batch], pad_id, model.device)).logits[:, 0].float().tolist()
         for n, reward in zip(batch, found, strict=True):
             rewards[n] = reward
     return rewards

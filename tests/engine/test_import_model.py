@@ -15,14 +15,28 @@ from peft import LoraConfig, get_peft_model
 from pydantic import ValidationError
 from sqlmodel import Session, select
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BertConfig,
+    BertForSequenceClassification,
+    GgufConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+    PreTrainedTokenizerFast,
+)
 
 from engine import submit, worker
 from engine.chat import TEMPLATES, Chat
 from engine.errors import UserError
+from engine.stage import Input, Kind
 from engine.stages.data._model_files import INDEX
 from engine.stages.data._starters import STARTERS
 from engine.stages.data.import_model import ImportModel
+from engine.stages.generate.generate import Generate
+from engine.training.rewards import load_reward_model, score
 from storage.tables import Artifact, Event, Run
 
 ASK = [{"role": "user", "content": "hello you"}]
@@ -425,3 +439,57 @@ def test_an_unreachable_hub_is_said_within_five_seconds(failed, monkeypatch):
         assert "cannot be reached" in failed(source="hub", hub_id="me/tiny")
         assert time.monotonic() - start < 5
     assert "cannot be reached" in failed(source="hub", hub_id="me/tiny")
+
+
+def judge(folder: Path, labels: int = 1, head: str = "Llama") -> Path:
+    """A tiny sequence classifier with the tokenizer of `tiny`."""
+    tiny(folder)
+    words = len(AutoTokenizer.from_pretrained(folder))
+    kinds = {
+        "Llama": (LlamaConfig, LlamaForSequenceClassification, {"num_key_value_heads": 2}),
+        "Bert": (BertConfig, BertForSequenceClassification, {}),
+    }
+    config, model, more = kinds[head]
+    (folder / "generation_config.json").unlink()
+    model(config(
+        vocab_size=words, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        max_position_embeddings=64, num_labels=labels, pad_token_id=None if head == "Llama" else 0, **more,
+    )).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+@pytest.mark.parametrize("head", ["Llama", "Bert"])
+def test_a_reward_model_from_elsewhere_scores_here_and_is_offered_nowhere_else(imported, database, home, tmp_path, head):
+    source = judge(tmp_path / "judge", head=head)
+    folder, summary, id = imported(source="path", path=str(source))
+    assert (summary["format"], summary["architecture"]) == ("reward", f"{head}ForSequenceClassification")
+    model = load_reward_model(Input(id, Kind.MODEL, "judge", folder, summary), lambda _: None, torch.float32, "cpu")
+    rows = [(ASK, "who are you"), (ASK, "hello"), (ASK, "")]
+    together = score(model, Chat.open(folder), rows, 3)
+    assert together == pytest.approx([score(model, Chat.open(folder), [row], 1)[0] for row in rows], abs=1e-5)  # padding changes nothing
+    assert len(set(together)) == 3
+    plain = AutoModelForSequenceClassification.from_pretrained(source).eval()
+    ids = Chat.open(folder).encode([*ASK, {"role": "assistant", "content": "hello"}], loss="everything").ids
+    assert together[1] == pytest.approx(plain(torch.tensor([ids])).logits.item(), abs=1e-5)
+    with pytest.raises(UserError, match="is a reward model"):
+        submit.submit(database, home, Generate(models=[id], prompts=id))
+
+
+def test_other_heads_are_refused_with_the_reason(tmp_path, database, home):
+    def refusal(folder: Path) -> str:
+        with pytest.raises(UserError) as refused:
+            submit.submit(database, home, ImportModel(source="path", path=str(folder)))
+        assert refused.value.field == "path"
+        return str(refused.value)
+
+    for labels in (2, 3):
+        assert f"its head has {labels} labels" in refusal(judge(tmp_path / str(labels), labels))
+    folder = judge(tmp_path / "tokens")
+    config = json.loads((folder / "config.json").read_text()) | {"architectures": ["LlamaForTokenClassification"]}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert "neither writes nor scores" in refusal(folder)
+    adapter = tmp_path / "adapter"
+    get_peft_model(
+        LlamaForSequenceClassification.from_pretrained(judge(tmp_path / "base")), LoraConfig(task_type="SEQ_CLS")
+    ).save_pretrained(adapter)  # fmt: skip
+    assert "adapter of a model that scores" in refusal(adapter)

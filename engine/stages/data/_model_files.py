@@ -10,6 +10,8 @@ from engine.stage import Input
 
 ADAPTER = "adapter_model.safetensors"
 INDEX = "model.safetensors.index.json"
+JUDGE = "ForSequenceClassification"
+HEADS = (JUDGE, "ForTokenClassification", "ForQuestionAnswering", "ForMultipleChoice", "ForMaskedLM", "ForNextSentencePrediction")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
@@ -21,6 +23,7 @@ class Found:
     folder: Path
     weights: tuple[Path, ...]
     field: str
+    scores: bool = False  # a reward model
 
     @property
     def size(self) -> int:
@@ -49,6 +52,8 @@ def look_at(path: Path, field: str) -> Found:
     if (path / "adapter_config.json").exists() and not _weights(path, refuse):
         if not (path / ADAPTER).exists():
             raise refuse("has adapter_config.json but no {name}{hint}", name=ADAPTER, hint=_about_pickles(path))
+        if read_json(path / "adapter_config.json").get("task_type") == "SEQ_CLS":
+            raise refuse("is the adapter of a model that scores: merge it into its base, save that, and give the folder")
         return Found("adapter", path, (path / ADAPTER,), field)
     if not (path / "config.json").exists():
         if len(files := sorted(path.glob("*.gguf"))) > 0:
@@ -57,7 +62,20 @@ def look_at(path: Path, field: str) -> Found:
     weights = _weights(path, refuse)
     if not weights:
         raise refuse("has no weights as safetensors{hint}", hint=_about_pickles(path))
-    return Found("folder", path, weights, field)
+    return Found("folder", path, weights, field, _scores(read_json(path / "config.json"), refuse))
+
+
+def _scores(config: dict[str, Any], refuse: Any) -> bool:
+    """Whether it is a reward model: a sequence classifier with one label."""
+    kind = (config.get("architectures") or [""])[0]
+    if not kind.endswith(HEADS):
+        return False
+    labels = config.get("num_labels") or len(config.get("id2label") or "01")  # two, where nothing is said
+    if kind.endswith(JUDGE) and labels == 1:
+        return True
+    why = f"its head has {labels} labels" if kind.endswith(JUDGE) else "its head neither writes nor scores answers"
+    message = "is a {kind}, and {why}: only language models and reward models ({judge}, one label) are imported"
+    raise refuse(message, kind=kind, why=why, judge=JUDGE)
 
 
 def refuse_unfit_base(found: Found, base: Input | None) -> None:

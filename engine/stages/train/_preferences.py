@@ -54,9 +54,9 @@ class PreferenceTraining(Training):
         for row in read_rows(inputs[self.preferences].folder, "train")[:PREVIEWED]:
             for name in ("chosen", "rejected"):
                 said = encode_answer(chat, row["prompt"], row[name], length)
-                whole = said.row if said else chat.encode([*row["prompt"], *row[name]], max_length=length)
+                read = said.row if said else chat.encode([*row["prompt"], *row[name]], max_length=length)
                 problem = "" if said else "too long, or empty: the pair is left out"
-                shown.append(PreviewRow(whole.pieces(), len(whole.ids), problem))
+                shown.append(PreviewRow(read.pieces(), len(read.ids), problem))
         return Preview("Pairs as the model will read them: the chosen answer, then the rejected one", tuple(shown))
 
     def count(self, model: Input, data: Input) -> "Count":
