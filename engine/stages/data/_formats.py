@@ -236,7 +236,7 @@ LAYOUTS: dict[str, tuple[set[str], str, Callable[[Row], Row]]] = {
     "text": ({"text"}, "text", lambda row: {"text": _text(row["text"], "text")}),
 }
 MEASURES = {"margin", "weight"}
-USED = {"alpaca": {"input", "system"}, "preference": MEASURES, "preference (implicit prompt)": MEASURES}  # optional columns a layout takes up
+USED = {"alpaca": {"input", "system"}, "preference": MEASURES, "preference (implicit prompt)": MEASURES}  # what else it takes up
 FIELDS = {
     "messages": ("messages",),
     "preference": ("prompt", "chosen", "rejected"),

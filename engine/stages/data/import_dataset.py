@@ -239,6 +239,15 @@ def write_rows(path: Path, rows: list[Row]) -> None:
         file.writelines(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
 
 
+def write_parquet(path: Path, rows: list[Row]) -> None:
+    """The same as a Parquet file; what a row does not say is null."""
+    from pyarrow import Table
+    from pyarrow.parquet import write_table
+
+    columns = dict.fromkeys(name for row in rows for name in row)
+    write_table(Table.from_pylist([{name: row.get(name) for name in columns} for row in rows]), path)
+
+
 def _shown(row: Row | str, number: int, layout: str, chat: Chat | None) -> PreviewRow:
     try:
         if isinstance(row, str):
