@@ -48,7 +48,7 @@ class Columns:
         self.seen: list[str] = []  # keys as on the screen
 
     def add(
-        self, items: Iterable[int], again: Iterable[bool], rater: str, tiers: Sequence[Sequence[Any]], shown: Sequence[Sequence[str]]
+        self, items: Iterable[int], again: Iterable[bool], rater: str, tiers: Sequence[Any], shown: Sequence[Sequence[str]]
     ) -> None:
         """One rater's rankings."""
         self.item.extend(items)
@@ -110,9 +110,9 @@ def count(columns: Columns, lengths: Mapping[tuple[int, str], int]) -> Table:
     tier_of = numpy.repeat(given, placed)  # the ranking of each tier
     tier = numpy.arange(len(sizes)) - numpy.repeat(numpy.cumsum(placed) - placed, placed)
     row, rank = numpy.repeat(tier_of, sizes), numpy.repeat(tier, sizes)
-    number: dict[str, int] = {}
-    key = numpy.fromiter((number.setdefault(one, len(number)) for one in columns.placed), int, len(columns.placed))
-    names = list(number)
+    names = list(dict.fromkeys(chain(columns.placed, columns.seen)))
+    number = dict(zip(names, range(len(names)), strict=True))
+    key, seen = (numpy.fromiter(map(number.__getitem__, side), int, len(side)) for side in (columns.placed, columns.seen))
     distinct, at = numpy.unique(of, return_inverse=True)
     codes, slot = numpy.unique(at[row] * max(1, len(names)) + key, return_inverse=True)  # every answer of every item
     slot_item, slot_key = codes // max(1, len(names)), codes % max(1, len(names))
@@ -135,7 +135,7 @@ def count(columns: Columns, lengths: Mapping[tuple[int, str], int]) -> Table:
     said = _compared(ranks, UNKNOWN)
     return Table(
         tuple(distinct[items].tolist()), tuple(tuple(filter(None, one)) for one in keys[items]), len(set(rater[last].tolist())),
-        item, ranks[last], said[last], -_compared(long, 0)[at[last]], _won(columns, number, row, key, rank)[last],
+        item, ranks[last], said[last], -_compared(long, 0)[at[last]], _won(columns, row, key, rank, seen)[last],
         numpy.array(columns.shown, int)[last], _again(at * who + rater, said, last, numpy.flatnonzero(again), item),
     )  # fmt: skip
 
@@ -147,7 +147,7 @@ def _last(code: Numbers, rows: Numbers) -> Numbers:
     return last
 
 
-def _won(columns: Columns, number: Mapping[str, int], row: Numbers, key: Numbers, rank: Numbers) -> Numbers:
+def _won(columns: Columns, row: Numbers, key: Numbers, rank: Numbers, seen: Numbers) -> Numbers:
     """Where on the screen each ranking's best answer was; -1 where the best are tied, or nothing was shown."""
     size = len(columns.item)
     first = rank == 0
@@ -156,7 +156,6 @@ def _won(columns: Columns, number: Mapping[str, int], row: Numbers, key: Numbers
     best[row[first]] = key[first]
     shown = numpy.array(columns.shown, int)
     seen_by = numpy.repeat(numpy.arange(size), shown)
-    seen = numpy.fromiter((number.get(one, -2) for one in columns.seen), int, len(columns.seen))
     place = numpy.arange(len(seen)) - numpy.repeat(numpy.cumsum(shown) - shown, shown)
     hit = (seen == best[seen_by]) & alone[seen_by]
     won[seen_by[hit]] = place[hit]

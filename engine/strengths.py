@@ -34,11 +34,12 @@ class Wins:
 
 @dataclass(frozen=True)
 class Strength:
-    """A model's centred log-strength, and the share of its comparisons that it won, ties being half."""
+    """A model's centred log-strength, the share of its comparisons that it won, ties being half, and how far the strongest is ahead."""
 
     model: str
     strength: Figure
     win_rate: Figure
+    behind: Figure
 
 
 def win_matrix(labels: Labels, models: Mapping[int, Mapping[str, str]], prompts: Mapping[int, int] | None = None) -> Wins:
@@ -102,20 +103,28 @@ def strengths(wins: Wins, seed: int = 0) -> list[Strength]:
     """
     size, total = len(wins.models), wins.total
     if not wins.prompts:
-        return [Strength(name, none := Figure(None, 0, 0, why=FEW_LABELS), none) for name in wins.models]
+        return [Strength(name, none := Figure(None, 0, 0, why=FEW_LABELS), none, none) for name in wins.models]
     mode = bradley_terry(total)
     drawn = bradley_terry(resampled(wins.matrices.reshape(-1, size * size), seed).reshape(-1, size, size))
-    low, high = numpy.quantile(drawn, [LEVEL / 2, 1 - LEVEL / 2], axis=0)
     inverse = numpy.linalg.inv(_derivatives(total, mode, PRIOR)[1])
-    reach = NormalDist().inv_cdf(1 - LEVEL / 2) * numpy.sqrt(numpy.diag(inverse) - 1 / (PRIOR * size))  # strengths are centred
-    low, high = numpy.minimum(low, mode - reach), numpy.maximum(high, mode + reach)
+    z = NormalDist().inv_cdf(1 - LEVEL / 2)
+
+    def figure(value: Numbers, draws: Numbers, variance: Numbers, rate: Figure) -> Figure:
+        if rate.n_items < LEAST_ITEMS:
+            return Figure(None, rate.n, rate.n_items, why=FEW_LABELS)
+        low, high = numpy.quantile(draws, [LEVEL / 2, 1 - LEVEL / 2])
+        reach = z * numpy.sqrt(variance)
+        return Figure(float(value), rate.n, rate.n_items, (float(min(low, value - reach)), float(max(high, value + reach))))
+
+    rates = [
+        clustered_rate(wins.matrices[:, i].sum(1), wins.matrices[:, i].sum(1) + wins.matrices[:, :, i].sum(1)) for i in range(size)
+    ]
+    top = max(range(size), key=lambda i: (rates[i].n_items >= LEAST_ITEMS, mode[i]))
     told = []
-    for i, name in enumerate(wins.models):
-        won, all_ = wins.matrices[:, i].sum(1), wins.matrices[:, i].sum(1) + wins.matrices[:, :, i].sum(1)
-        rate = clustered_rate(won, all_)
-        enough = rate.n_items >= LEAST_ITEMS
-        strength = Figure(float(mode[i]), rate.n, rate.n_items, (float(low[i]), float(high[i])))
-        told.append(Strength(name, strength if enough else Figure(None, rate.n, rate.n_items, why=FEW_LABELS), rate))
+    for i, (name, rate) in enumerate(zip(wins.models, rates, strict=True)):
+        own = figure(mode[i], drawn[:, i], inverse[i, i] - 1 / (PRIOR * size), rate)  # strengths are centred
+        apart = inverse[top, top] + inverse[i, i] - 2 * inverse[top, i]
+        told.append(Strength(name, own, rate, figure(mode[top] - mode[i], drawn[:, top] - drawn[:, i], apart, rate)))
     return sorted(told, key=lambda one: (one.strength.value is None, -(one.strength.value or 0), one.model))
 
 

@@ -41,15 +41,23 @@ class Slowed(UserError):
 
 def add(database: Engine, name: str, role: str, password: str, now: datetime) -> None:
     """Let somebody in from now on. Raises UserError for a name that is taken or empty, a role there is not, a weak password."""
-    if role not in ROLES:
-        raise UserError("there is no role {role}: choose owner or rater", field="role", role=repr(role))
-    if not name.strip() or len(name) > 80 or not name.isprintable():
-        raise UserError("{name} is no name for a user: type 1 to 80 visible characters", field="name", name=repr(name[:90]))
+    _check(name, role)
     hashed = hash_password(password)
     with transaction(database) as session:
-        if people.user_named(session, name.strip()):
-            raise UserError("there is already a user named {name}: choose another name", field="name", name=repr(name.strip()))
-        session.add(User(name=name.strip(), role=role, password_hash=hashed, created_at=now))
+        _add(session, name, role, hashed, now)
+
+
+def add_invited(database: Engine, name: str, role: str, now: datetime) -> str:
+    """Let somebody in who sets a password of their own: the token of their one-time link, as `invite` gives. Raises UserError.
+
+    Whoever has this role and has set none yet gets another link.
+    """
+    _check(name, role)
+    with transaction(database) as session:
+        user = people.user_named(session, name.strip())
+        if user is None or user.role != role or user.password_hash:
+            _add(session, name, role, "", now)
+    return invite(database, name.strip(), now)
 
 
 def remove(database: Engine, name: str) -> None:
@@ -191,6 +199,19 @@ def _begin(session: Session, user: User, now: datetime) -> str:
 
 def _hashed(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _check(name: str, role: str) -> None:
+    if role not in ROLES:
+        raise UserError("there is no role {role}: choose owner or rater", field="role", role=repr(role))
+    if not name.strip() or len(name) > 80 or not name.isprintable():
+        raise UserError("{name} is no name for a user: type 1 to 80 visible characters", field="name", name=repr(name[:90]))
+
+
+def _add(session: Session, name: str, role: str, hashed: str, now: datetime) -> None:
+    if people.user_named(session, name.strip()):
+        raise UserError("there is already a user named {name}: choose another name", field="name", name=repr(name.strip()))
+    session.add(User(name=name.strip(), role=role, password_hash=hashed, created_at=now))
 
 
 def _existing(session: Session, name: str) -> User:
