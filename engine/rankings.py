@@ -4,6 +4,7 @@ A ranking project is an artifact of kind rankings; so is what a judge makes of o
 Answers have keys that say nothing of who gave them; tiers are lists of keys, best first.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -101,6 +102,11 @@ class Rankings:
                 lengths = {choice.key: len(choice.text) for choice in item.choices}
                 found.append(Ranking(one.item, one.rater, one.tiers[name], one.shown, lengths, item.of))
         return found
+
+
+def key_of(text: str) -> str:
+    """The key of an answer, made from its text, so that it says nothing of who gave it."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def criteria(settings: Mapping[str, Any]) -> list[str]:

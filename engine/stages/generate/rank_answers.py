@@ -5,7 +5,6 @@ and recipes wait for that. Which answers meet in an item, and in which order ite
 order of the answers on the screen is drawn for each rater anew.
 """
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -19,7 +18,7 @@ from pydantic import Field, model_validator
 from engine import responses
 from engine.chat import prompt_key
 from engine.errors import UserError
-from engine.rankings import FEWEST, MOST, UNNAMED, Asked, Choice
+from engine.rankings import FEWEST, MOST, UNNAMED, Asked, Choice, key_of
 from engine.stage import Group, Input, Kind, Preferences, Responses, Stage
 from engine.stages.generate._masking import masked, self_named
 
@@ -158,7 +157,7 @@ def _asked(answers: list[dict[str, Any]]) -> Asked:
     """An item; its keys are drawn from the texts, and so say nothing of who answered."""
     first = answers[0]
     choices = [
-        Choice(_key(one["answer"]), one["answer"], one["model"], None if one["source"] else one["artifact"]) for one in answers
+        Choice(key_of(one["answer"]), one["answer"], one["model"], None if one["source"] else one["artifact"]) for one in answers
     ]
     return Asked(0, "normal", first["prompt_key"], first["prompt"], tuple(sorted(choices, key=lambda one: one.key)))
 
@@ -166,9 +165,5 @@ def _asked(answers: list[dict[str, Any]]) -> Asked:
 def _known(row: dict[str, Any]) -> Asked:
     """A known ranking as an item."""
     texts = [row["chosen"][-1]["content"], row["rejected"][-1]["content"]]
-    choices = tuple(sorted((Choice(_key(text), text, "known") for text in texts), key=lambda one: one.key))
-    return Asked(0, "gold", prompt_key(row["prompt"]), row["prompt"], choices, 0, tuple((_key(text),) for text in texts))
-
-
-def _key(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    choices = tuple(sorted((Choice(key_of(text), text, "known") for text in texts), key=lambda one: one.key))
+    return Asked(0, "gold", prompt_key(row["prompt"]), row["prompt"], choices, 0, tuple((key_of(text),) for text in texts))
