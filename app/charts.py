@@ -21,6 +21,27 @@ TITLES = {
     "memory_gb": "Memory (GB)",
     "trained_tokens": "Tokens it was trained on",
     "grad_norm": "Gradient norm",
+    "rewards/chosen": "Reward of chosen answers",
+    "rewards/rejected": "Reward of rejected answers",
+    "rewards/margins": "Reward margin",
+    "rewards/accuracies": "Reward accuracy",
+    "logps/chosen": "Log-probability of chosen answers",
+    "logps/rejected": "Log-probability of rejected answers",
+    "logits/chosen": "Mean logit on chosen answers",
+    "logits/rejected": "Mean logit on rejected answers",
+    "accuracy": "Reward accuracy",
+    "margin": "Reward margin",
+    "mean_reward": "Mean reward",
+    "accuracy_length_matched": "Reward accuracy, answers of like length",
+    "reward_length_correlation": "Correlation of reward and length",
+}
+HELD_OUT = "eval_"  # what metrics of held-out rows begin with
+# What learning from preferences draws below the losses: each panel with what stands together in it, held out and not.
+PREFERENCES = {
+    "Rewards": ("rewards/chosen", "rewards/rejected"),
+    "Reward margin": ("rewards/margins", "margin"),
+    "Reward accuracy, share of pairs": ("rewards/accuracies", "accuracy", "accuracy_length_matched"),
+    "Log-probability of answers": ("logps/chosen", "logps/rejected"),
 }
 
 
@@ -39,7 +60,7 @@ class Line:
 
 
 def of_run(names: Iterable[str], main: bool) -> list[Line]:
-    """A run's lines: losses together on top and abilities below them; or everything else, one panel each."""
+    """A run's lines: losses together on top, then what is said of preferences, then abilities; or everything else, one panel each."""
     known = sorted(set(names))
     if not main:
         rest = [name for name in known if not is_main(name)]
@@ -47,7 +68,15 @@ def of_run(names: Iterable[str], main: bool) -> list[Line]:
     losses = [name for name in MAIN if name in known]
     watched = [name for name in known if name.startswith(ABILITY) and _is_rate(name)]
     above = [Line(name, title(name), 0, COLOURS[n % 6], MARKERS[n % 6], name == "eval_loss") for n, name in enumerate(losses)]
-    return above + abilities(watched, say("Abilities, share right"), panel=1)
+    panel = 1
+    for heading, names_of in PREFERENCES.items():
+        there = [name for base in names_of for name in (base, HELD_OUT + base) if name in known]
+        above += [
+            Line(name, title(name), panel, COLOURS[n % 6], MARKERS[n % 6], name.startswith(HELD_OUT), heading=say(heading))
+            for n, name in enumerate(there)
+        ]
+        panel += bool(there)
+    return above + abilities(watched, say("Abilities, share right"), panel)
 
 
 def chain(names: Mapping[str, str]) -> list[Line]:
@@ -67,7 +96,8 @@ def abilities(names: Sequence[str], heading: str, panel: int = 0) -> list[Line]:
 
 def is_main(name: str) -> bool:
     """Whether a metric stands in a run's first chart."""
-    return name in MAIN or (name.startswith(ABILITY) and _is_rate(name))
+    preferred = any(name.removeprefix(HELD_OUT) in names for names in PREFERENCES.values())
+    return name in MAIN or preferred or (name.startswith(ABILITY) and _is_rate(name))
 
 
 def _is_rate(name: str) -> bool:
@@ -87,4 +117,7 @@ def title(name: str) -> str:
     probe = name.removeprefix(ABILITY)
     if probe != name:
         return say(probes()[probe].title) if probe in probes() else probe.replace("_", " ")
+    base = name.removeprefix(HELD_OUT)
+    if name not in TITLES and base != name and base in TITLES:
+        return say("Held-out {what}", what=say(TITLES[base])[:1].lower() + say(TITLES[base])[1:])
     return say(TITLES.get(name) or name.replace("_", " ").capitalize())

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 from sqlmodel import Session
 
-from app.pages import Place, asked, asked_id, missing, run_title, run_view, settings_table
+from app.pages import Place, asked, asked_id, missing, reward_figures, run_title, run_view, settings_table
 from app.view import Node, action, empty, go, h, link, problem, table, view
 from app.wording import ago, error, number, say, size
 from engine import corrections, library
@@ -20,7 +20,7 @@ from storage.tables import Artifact, Run
 KINDS = ("model", "dataset", "responses", "scores", "report")
 PAGE = 10
 SHOWN = 200
-SHOWN_ABOVE = ("measured", "averages")  # of a summary: the table of scores says it
+SHOWN_ABOVE = ("measured", "averages", "heldout_pairs")  # of a summary: tables of their own say it
 
 
 def build(place: Place, demo: gr.Blocks) -> None:
@@ -135,6 +135,7 @@ def _one(place: Place, session: Session, row: Artifact, known: dict[str, Any]) -
         h("div", h("h1", row.name, class_="raw"), h("div", *_next(row), class_="row"), class_="row between"),
         h("p", say(row.kind), " · ", size(row.size), " · ", ago(row.created_at, queries.utc_now()), class_="soft"),
         *(_scores(session, place, row) if row.kind == "scores" else _rows(place, row, known)),
+        *reward_figures.quality(row),
         h("h2", say("What is known of it")), settings_table({name: told for name, told in row.summary.items() if name not in SHOWN_ABOVE}),
         h("h2", say("Made by")), h("p", by), *([h("ul", *sources)] if sources else []),
         *(run_view.checkpoints(place.home, maker) if maker and row.kind == "model" else []),
@@ -147,6 +148,8 @@ def _one(place: Place, session: Session, row: Artifact, known: dict[str, Any]) -
 def _next(row: Artifact) -> list[Node]:
     if row.kind == "model":
         endpoint = row.summary.get("format") == "endpoint"
+        if row.summary.get("format") == "reward":
+            return []
         return [
             *([] if endpoint else [link(say("Fine-tune"), f"/new?stage=finetune&model={row.id}", class_="button")]),
             link(say("Ask it"), f"/new?stage=generate&models={row.id}", class_="button"),

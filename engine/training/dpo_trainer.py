@@ -50,7 +50,7 @@ class PreferenceTuner(Checkpoints, DPOTrainer):
                 totals[name] += value * len(batch) / len(self.heldout)
         self._metrics["eval"].clear()
         prompts = len({pair.key for pair in self.heldout})
-        self.summary["heldout"] = {"accuracy": totals["rewards/accuracies"], "pairs": len(self.heldout), "prompts": prompts}
+        self.summary["heldout_pairs"] = {"accuracy": totals["rewards/accuracies"], "pairs": len(self.heldout), "prompts": prompts}
         return {f"eval_{name}": value for name, value in totals.items()}
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:

@@ -91,7 +91,7 @@ class RewardTeacher(Checkpoints, RewardTrainer):
             batch = self._prepare_inputs(self.data_collator([as_row(prompt)]))
             losses.append(self.ranking_loss(torch.tensor(told, device=self.args.device), batch)[0].item())
         found = quality(self.heldout, rewards)
-        self.summary["heldout"] = found
+        self.summary["heldout_pairs"] = found
         named = {"eval_loss": sum(losses) / len(losses), "eval_accuracy": found["accuracy"]["rate"]}
         if "rate" in found["length_matched"]:
             named["eval_accuracy_length_matched"] = found["length_matched"]["rate"]

@@ -47,6 +47,15 @@ def test_abilities_stand_below_the_losses_and_losses_of_probes_with_the_rest() -
     assert [line.series for line in charts.of_run(names, main=False)] == ["ability/my data: loss", "retention_seconds"]
 
 
+def test_what_is_said_of_preferences_stands_together_below_the_losses() -> None:
+    names = ["rewards/chosen", "eval_rewards/chosen", "rewards/rejected", "logps/chosen", "accuracy", "ability/arithmetic"]
+    assert [(line.label, line.panel) for line in charts.of_run(["loss", *names, "grad_norm"], main=True)] == [
+        ("Loss", 0), ("Reward of chosen answers", 1), ("Held-out reward of chosen answers", 1), ("Reward of rejected answers", 1),
+        ("Reward accuracy", 2), ("Log-probability of chosen answers", 3), ("Arithmetic", 4),
+    ]  # fmt: skip
+    assert [line.series for line in charts.of_run([*names, "grad_norm"], main=False)] == ["grad_norm"]
+
+
 def test_lines_of_one_chart_differ_in_colour_and_marker() -> None:
     lines = charts.overlay([(run, "finetune") for run in range(6)], "loss")
     assert len({line.colour for line in lines}) == len({line.marker for line in lines}) == 6

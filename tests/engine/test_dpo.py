@@ -52,8 +52,8 @@ def test_it_learns_says_so_and_its_result_can_be_learned_from(school: RankingCla
     for name in SHOWN:
         assert list(school.curve(run, name)) == list(range(1, 21))
         assert list(school.curve(run, f"eval_{name}")) == [0, 10, 20]
-    assert school.curve(run, "eval_rewards/accuracies")[20] == row.summary["heldout"]["accuracy"] == 1
-    assert (row.summary["heldout"]["pairs"], row.summary["heldout"]["prompts"]) == (18, 6)
+    assert school.curve(run, "eval_rewards/accuracies")[20] == row.summary["heldout_pairs"]["accuracy"] == 1
+    assert (row.summary["heldout_pairs"]["pairs"], row.summary["heldout_pairs"]["prompts"]) == (18, 6)
     assert school.curve(run, "eval_rewards/margins")[20] > 0.1
     assert [answer.step for answer in school.responses(run)] == [0, 0, 10, 10, 20, 20]
     again = run_stage(school.preferring(model=made))["model"]

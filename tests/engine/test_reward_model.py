@@ -100,7 +100,7 @@ def test_it_learns_and_its_result_loads_on_its_base(school: RankingClass, run_st
     run = row.made_by or 0
     assert list(school.curve(run)) == list(range(1, 21))
     assert list(school.curve(run, "eval_loss")) == [0, 10, 20]
-    assert school.curve(run, "eval_accuracy")[20] == row.summary["heldout"]["accuracy"]["rate"] == 1
+    assert school.curve(run, "eval_accuracy")[20] == row.summary["heldout_pairs"]["accuracy"]["rate"] == 1
     again(school, made)
     with Session(school.database) as session:
         assert any(school.artifact(made).name in what for what in library.needed_by(session, school.model))
@@ -114,11 +114,11 @@ def again(school: RankingClass, made: int) -> None:
     rows = read_rows(school.folder / "pairs", "heldout")
     asked = [(row["prompt"], row[side][0]["content"]) for side in ("chosen", "rejected") for row in rows]
     found = score(model, Chat.open(source.folder), asked, 5)
-    edges, histogram = source.summary["heldout"]["histogram"]["edges"], source.summary["heldout"]["histogram"]
+    edges, histogram = source.summary["heldout_pairs"]["histogram"]["edges"], source.summary["heldout_pairs"]["histogram"]
     assert (min(found), max(found)) == pytest.approx((edges[0], edges[-1]), abs=1e-4)
     assert sum(histogram["chosen"]) == sum(histogram["rejected"]) == len(rows)
     right = [better > worse for better, worse in zip(found[: len(rows)], found[len(rows) :], strict=True)]
-    assert sum(right) / len(right) == pytest.approx(source.summary["heldout"]["accuracy"]["rate"])
+    assert sum(right) / len(right) == pytest.approx(source.summary["heldout_pairs"]["accuracy"]["rate"])
     assert score(model, Chat.open(source.folder), [(asked[0][0], "yes " * 600)], 4) == pytest.approx([float("nan")], nan_ok=True)
 
 
@@ -244,7 +244,7 @@ def test_it_learns_a_rule_that_is_not_length(
     model = add_artifact("model", "world", tiny_model(), format="full", parameters=1.5 * 10**6, context_length=512)
     training = {"steps": None, "epochs": 2, "batch_size": 16, "learning_rate": 2e-3}
     made = run_stage(school.preferring(model=model, preferences=data, training=training))["model"]
-    found = school.artifact(made).summary["heldout"]
+    found = school.artifact(made).summary["heldout_pairs"]
     assert found["accuracy"]["rate"] >= 0.9
     assert found["accuracy"]["low"] > 0.8
     assert found["accuracy"]["prompts"] == 100

@@ -1,0 +1,69 @@
+"""How well a model orders answers to prompts it has not seen: a sentence, a small table, and where the rewards lie."""
+
+from typing import Any
+
+from app.view import Node, h, table
+from app.wording import say
+from storage.tables import Artifact
+
+
+def quality(row: Artifact) -> list[Node]:
+    """What was measured on held-out pairs when this model was trained; nothing for other models."""
+    found = row.summary.get("heldout_pairs")
+    if found is None:
+        return []
+    head = h("h2", say("On pairs it has not seen"))
+    if not found:
+        return [head, h("p", say("No pairs were held out: nothing says how well it judges."))]
+    if row.summary.get("format") != "reward":
+        text = "Chosen answers gained on rejected ones in {rate:.0%} of {pairs:,} pairs ({prompts:,} prompts)."
+        return [head, h("p", say(text, rate=found["accuracy"], pairs=found["pairs"], prompts=found["prompts"]))]
+    title = h("h3", say("Rewards of chosen and rejected answers"))
+    return [head, h("p", _sentence(found)), _table(found), title, _histogram(found["histogram"])]
+
+
+def _sentence(found: dict[str, Any]) -> str:
+    text = "The better answer gets the higher reward in {rate:.0%} of pairs, by prompt ({low:.0%} to {high:.0%}, {prompts:,} prompts)."
+    told = say(text, **found["accuracy"])
+    alike, length = found["length_matched"], found["length"]
+    if "rate" in alike:
+        told += " " + say("Where both answers are of like length: {rate:.0%} ({low:.0%} to {high:.0%}, {pairs:,} pairs).", **alike)
+    else:
+        told += " " + say("Too few pairs are of like length to say whether it judges more than length (n = {pairs:,}).", **alike)
+    if "spearman" in length:
+        told += " " + say("Reward and length go together at {spearman:+.2f} (rank correlation, {answers:,} answers).", **length)
+    return told
+
+
+def _table(found: dict[str, Any]) -> Node:
+    accuracy, alike, length = found["accuracy"], found["length_matched"], found["length"]
+    counted = say("{n:,} prompts, {m:,} pairs", n=accuracy["prompts"], m=accuracy["pairs"])
+    rate = f"{alike['rate']:.1%}" if "rate" in alike else say("not enough pairs")
+    rows: list[list[Node]] = [
+        [say("Accuracy by prompt"), f"{accuracy['rate']:.1%}", _span(accuracy), counted],
+        [say("Accuracy, lengths within 10 %"), rate, _span(alike), say("{n:,} pairs", n=alike["pairs"])],
+    ]
+    for name, title in (("pearson", say("Correlation of reward and length")), ("spearman", say("The same of ranks"))):
+        if name in length:
+            rows.append([title, f"{length[name]:+.2f}", "", say("{n:,} answers", n=length["answers"])])
+    return table([say("Measured"), say("Value"), say("95 % interval"), say("Counted on")], rows)
+
+
+def _span(one: dict[str, Any]) -> str:
+    return f"{one['low']:.1%} – {one['high']:.1%}" if "low" in one else ""
+
+
+def _histogram(told: dict[str, Any]) -> Node:
+    """One row a bin, both sides on one scale, highest rewards on top."""
+    edges, most = told["edges"], max(*told["chosen"], *told["rejected"], 1)
+    rows: list[list[Node]] = [
+        [f"{low:+.2f} … {high:+.2f}", _bar(chosen, most, "learned"), str(chosen or ""), _bar(rejected, most, "forgot"), str(rejected or "")]
+        for low, high, chosen, rejected in zip(edges, edges[1:], told["chosen"], told["rejected"], strict=False)
+    ]
+    head = [say("Reward"), say("Chosen"), say("n = {n:,}", n=told["pairs"]), say("Rejected"), say("n = {n:,}", n=told["pairs"])]
+    return table(head, rows[::-1], "histogram")
+
+
+def _bar(count: int, most: int, side: str) -> Node:
+    ends: dict[str, Any] = {"from": 0, "to": count / most}
+    return h("span", h("i", class_="band", **ends), class_=f"bar after {side}", aria_hidden="true")
