@@ -248,14 +248,16 @@ def test_position_bias_of_two_is_the_binomial_test():
 def test_position_bias_of_more_is_the_chi_square_test():
     from scipy.stats import chi2, chisquare
 
-    told = position_bias(shown_first(60, 100, 4))
-    assert told.places == (60, 0, 0, 40)
-    assert told.p == pytest.approx(chisquare([60, 0, 0, 40]).pvalue)
-    assert told.expected == 0.25
-    both = position_bias(shown_first(60, 100, 4) + [Ranking(r.item + 500, "ann", r.tiers, r.shown) for r in shown_first(30, 50)])
-    assert both.p == pytest.approx(chi2.sf(chisquare([60, 0, 0, 40]).statistic + chisquare([30, 20]).statistic, 4))
-    assert both.expected == pytest.approx((25 + 25) / 150)
-    assert position_bias(shown_first(10, 19, 4)).share.why == "not enough labels"
+    rows = [ranking(i, "ann", "a b c d", shown=tuple("bcd"[: i % 4] + "a" + "bcd"[i % 4 :])) for i in range(80)] + shown_first(12, 12, 4)
+    rows = [Ranking(item, "ann", row.tiers, row.shown) for item, row in enumerate(rows)]
+    told = position_bias(rows)
+    assert (told.places, told.expected) == ((32, 20, 20, 20), 0.25)
+    assert told.p == pytest.approx(chisquare([32, 20, 20, 20]).pvalue)
+    both = position_bias(rows + [Ranking(r.item + 500, "ann", r.tiers, r.shown) for r in shown_first(30, 50)])
+    assert both.p == pytest.approx(chi2.sf(chisquare([32, 20, 20, 20]).statistic + chisquare([30, 20]).statistic, 4))
+    assert both.expected == pytest.approx((23 + 25) / 142)
+    nine = [Ranking(i, "ann", tuple(("abcdefghi"[j],) for j in range(9)), tuple("abcdefghi")) for i in range(44)]
+    assert position_bias(shown_first(10, 19, 4)).share.why == position_bias(nine).share.why == "not enough labels"
 
 
 @pytest.mark.parametrize("k", [2, 4])
@@ -353,6 +355,12 @@ def test_a_clustered_rate_covers(items, spread):
     right = rng.binomial(6, rng.beta(0.7 * spread, 0.3 * spread, (1000, items)))
     intervals = numpy.array([clustered_rate(row, [6] * items).interval for row in right])
     assert ((intervals[:, 0] <= 0.7) & (intervals[:, 1] >= 0.7)).mean() >= 0.92
+
+
+def test_the_interval_of_ten_items_allows_for_their_being_ten():
+    """By hand: 10 items of 4 that are all right or all wrong are worth 9 observations, not 40."""
+    told = clustered_rate([4, 0] * 5, [4] * 10)
+    assert told.interval == wilson(4.5, 9)  # 0.25 * 40 ** 2 / (10 * 2 ** 2 * 10 / 9)
 
 
 def test_resamples_have_the_law_of_a_mean():

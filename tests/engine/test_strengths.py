@@ -43,8 +43,12 @@ def test_twenty_to_none_is_no_tie():
     assert won == pytest.approx(choix.opt_pairwise(2, [(0, 1)] * 20, alpha=PRIOR / 2), abs=1e-4)
 
 
-@pytest.mark.parametrize("wins", [[[0, 1e9], [0, 0]], [[0, 1e6, 0], [0, 0, 1e6], [1, 0, 0]], [[0, 0], [0, 0]], [[7, 0], [0, 3]]])
+WILD = [[0, 273413, 38, 2000033, 0], [12, 0, 0, 0, 14], [89, 599752, 0, 0, 0], [0, 3062571, 0, 0, 5], [0, 348776, 9, 757105, 0]]
+
+
+@pytest.mark.parametrize("wins", [[[0, 1e9], [0, 0]], [[0, 1e6, 0], [0, 0, 1e6], [1, 0, 0]], [[0, 0], [0, 0]], [[7, 0], [0, 3]], WILD])
 def test_lopsided_and_empty_counts_have_a_mode(wins):
+    """On the wild one, Newton's whole steps never come to rest."""
     told = bradley_terry(numpy.array(wins, float))
     assert numpy.isfinite(told).all()
     assert told.sum() == pytest.approx(0, abs=1e-9)
