@@ -4,7 +4,7 @@ from collections import Counter
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlmodel import Session, select
 
@@ -225,6 +225,7 @@ def test_a_paused_project_gives_nothing_and_takes_what_was_begun(database, proje
     assert labelling.next_item(database, id, "ann", NOW)["state"] == "item"
 
 
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["take", "submit", "skip", "undo", "wait"])), max_size=30))
 def test_no_order_of_events_gives_an_item_more_raters_than_it_wants(tmp_path_factory, steps):
     """The state machine: whatever people do, only a label under an expired lease is extra, and it is said to be."""
