@@ -115,11 +115,11 @@ def judged(how: How, item: Asked, heard: Sequence[Heard]) -> Judged:
         return Judged(dict.fromkeys(keys, nan), **known)
     values = [0.0 if isnan(one.value) else one.value for one in heard]
     pairs = tuple((a, b, values[2 * n], values[2 * n + 1]) for n, (a, b) in enumerate(combinations(keys, 2)))
-    scores = dict.fromkeys(keys, 0.0)
+    sums = dict.fromkeys(keys, 0.0)  # divided at the end: what is equal stays equal
     for a, b, one, other in pairs:
-        scores[a] += (one - other) / 2 / len(keys)
-        scores[b] -= (one - other) / 2 / len(keys)
-    return Judged(scores, pairs, **known)
+        sums[a] += (one - other) / 2
+        sums[b] -= (one - other) / 2
+    return Judged({key: total / len(keys) for key, total in sums.items()}, pairs, **known)
 
 
 def tiers(scores: Mapping[str, float], tie_below: float) -> Tiers:
@@ -178,7 +178,7 @@ def validation(said: Sequence[Said], people: Rankings, criterion: str, of: str =
         both = [[labels[item][pair] == way for pair, way in pairs.items() if labels[item].get(pair)] for item, pairs in decided.items()]
         asked = sum(map(len, decided.values()))
         figure = clustered_rate(list(map(sum, both)), list(map(len, both)))
-        told[whom] = asdict(figure) | {"decided": asked, "ties": 1 - figure.n / asked if asked else None}
+        told[whom] = asdict(figure) | {"items": len(true), "decided": asked, "ties": 1 - figure.n / asked if asked else None}
     table = tabulate(people.ranked(criterion, (NORMAL,)))
     told["among_people"] = asdict(pair_agreement(replace(table, said=_decided(table.said, UNKNOWN))))
     return told
@@ -215,6 +215,8 @@ def standing(summary: Mapping[str, Any]) -> str:
     agreement = summary["agreement"]
     whom = _tested_by(agreement)
     figure, of = agreement[whom], f" of {agreement['of']}" if agreement["of"] else ""
+    if figure["items"] and not figure["decided"]:
+        return "not validated: most people say of no two answers which is better"
     if not figure["decided"]:
         return f"not validated: nobody has ranked {agreement['of'] or 'these answers'}"
     if not figure["n"]:

@@ -43,10 +43,12 @@ def beginnings(
 
 def _forms(chat: Chat, words: Sequence[str]) -> tuple[list[list[int]], dict[int, list[int]]]:
     """The single tokens of each word; and for a token that is only the blank before all of them, the tokens that follow it."""
-    forms = [{tuple(chat.tokenizer.encode(text, add_special_tokens=False).ids) for text in (word, f" {word}")} for word in words]
-    for word, some in zip(words, forms, strict=True):
-        bare = chat.tokenizer.token_to_id(word)
-        some |= set() if bare is None else {(bare,)}
+    forms = []
+    for word in words:
+        found = {tuple(chat.tokenizer.encode(text, add_special_tokens=False).ids) for text in (word, f" {word}")}
+        found |= {(bare,) for bare in [chat.tokenizer.token_to_id(word)] if bare is not None}
+        # Not what stands for all that is unknown; a tokenizer may write all in small letters.
+        forms.append({form for form in found if chat.decode(form).strip().casefold() == word.casefold()})
     alone = [sorted(form[0] for form in some if len(form) == 1) for some in forms]
     follow: dict[int, list[int]] = {}
     for some in forms:
