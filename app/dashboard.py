@@ -19,7 +19,7 @@ from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
 
 from app import access, downloads
-from app.pages import Place, compare, corrections, curate, forgetting, home, label, library, new, report, runs
+from app.pages import Place, compare, corrections, curate, forgetting, home, label, library, new, rankings, report, runs
 from app.view import ASSETS
 from app.wording import say
 from engine import dispatcher, users
@@ -43,6 +43,7 @@ def build(database: Engine, home_: Home) -> gr.Blocks:
         (say("New run"), "/new", new),
         (say("Runs"), "/runs", runs),
         (say("Compare"), "/compare", compare),
+        (say("Rankings"), "/rankings", rankings),
         (say("Forgetting"), "/forgetting", forgetting),
         (say("Reports"), "/report", report),
         (say("Library"), "/library", library),
