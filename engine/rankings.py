@@ -17,7 +17,7 @@ from storage import labels as stored
 from storage.tables import Artifact, Item, Label, Project
 
 if TYPE_CHECKING:
-    from engine.agreement import Ranking
+    from engine.counting import Ranking
 
 Tiers = tuple[tuple[str, ...], ...]
 OVERALL = "overall"  # the criterion of a project that has no others
@@ -93,7 +93,7 @@ class Rankings:
 
     def ranked(self, criterion: str = "", kinds: Sequence[str] = (stored.NORMAL, stored.REPEAT)) -> "list[Ranking]":
         """What was ranked by a criterion (the first one, unless named), for engine.agreement and engine.strengths; skips left out."""
-        from engine.agreement import Ranking
+        from engine.counting import Ranking
 
         name, found = criterion or self.criteria[0], []
         for one in self.said:
