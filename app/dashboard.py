@@ -70,7 +70,8 @@ def application(database: Engine, home_: Home, login: bool) -> FastAPI:
     }  # fmt: skip
     warnings.filterwarnings("ignore", message="SSR mode is not supported")  # said of every app with pages, even when it is off
     raters, owners = label.build(Place(database, home_)), build(database, home_)
-    gr.mount_gradio_app(served, raters, "/label", auth_dependency=access.anyone, max_file_size="1kb", **look)
+    ranking = look | {"css_paths": [ASSETS / "style.css", ASSETS / "rank.css"]}
+    gr.mount_gradio_app(served, raters, "/label", auth_dependency=access.anyone, max_file_size="1kb", **ranking)
     gr.mount_gradio_app(
         served, owners, "/", auth_dependency=access.owner, max_file_size="2gb", favicon_path=ASSETS / "logo.svg", **look,
     )  # fmt: skip

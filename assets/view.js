@@ -130,5 +130,5 @@
     });
   }
 
-  window.dianjing = { ...(window.dianjing ?? {}), view };
+  window.dianjing = { ...(window.dianjing ?? {}), view, text };
 })();

@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from sqlmodel import Session
 
 from engine.errors import UserError
-from engine.rankings import FLAGS, REASONS, STRENGTHS, criteria
+from engine.rankings import FLAGS, REASONS, STRENGTHS, criteria, title
 from storage import labels
 from storage.database import transaction
 from storage.labels import PRACTICE, RANK, SETTLE, SKIP, UNDO
@@ -85,6 +85,8 @@ def undo(database: Engine, project: int, rater: str, client_event_id: str, now: 
         last = labels.last_of(session, project, rater)
         if last is None:
             raise UserError("there is nothing to undo")
+        if not 0 < len(client_event_id) <= 100:
+            raise UserError("this undo has no client_event_id: reload the page")
         taken_back = Label(
             client_event_id=client_event_id, rankings=project, item=last.item, rater=rater, act=UNDO, shown=last.shown,
             guideline=last.guideline, supersedes=last.id, at=now,
@@ -144,7 +146,7 @@ def _existing(session: Session, project: int) -> Project:
     if row is None or artifact is None:
         raise UserError("there is no ranking project {project}", project=project)
     if artifact.deleted_at is not None:
-        raise UserError("the ranking project {name} was deleted, and nothing can be written to it", name=artifact.name)
+        raise UserError("the ranking project {name} was deleted, and nothing can be written to it", name=title(artifact))
     return row
 
 
