@@ -11,7 +11,7 @@ from engine.chat import Chat
 from engine.stage import Stage
 from storage.files import Home
 from storage.tables import Artifact
-from tests.engine.teaching import QUICK, Class
+from tests.engine.teaching import QUICK, Class, stops_at
 
 
 def turn(role: str, text: str) -> list[dict[str, Any]]:
@@ -56,6 +56,16 @@ class RankingClass(Class):
         work = self.start(stage)
         assert self.finish(work, stage)
         return self.curve(work.run)
+
+    def interrupted(self, **settings: Any) -> int:
+        """A run of twelve steps that is stopped after seven and goes on; its id."""
+        stage = self.preferring(**settings, training={"steps": 12, "checkpoints": 3}, save_as="stopped")
+        work = self.start(stage, stops_at(7))
+        assert not self.finish(work, stage)
+        assert list(self.curve(work.run)) == list(range(1, 8))
+        assert self.finish(self.start(stage, run=work.run), stage)
+        assert list(self.curve(work.run, "eval_loss")) == [0, 4, 8, 12]
+        return work.run
 
     def artifact(self, id: int) -> Artifact:
         """An artifact's row."""

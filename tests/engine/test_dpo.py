@@ -23,7 +23,6 @@ from engine.training.dpo_trainer import SHOWN
 from engine.training.models import load_model
 from storage.files import Home
 from tests.engine.preferring import RankingClass, ranked, turn
-from tests.engine.teaching import stops_at
 from tests.tiny_model import PEOPLE, RAMBLE, THINK, tiny_model
 
 RIVER = next(line for line in RAMBLE if "river" in line)
@@ -80,14 +79,8 @@ def test_eight_accumulated_batches_of_one_are_one_batch_of_eight(school: Ranking
 
 @pytest.mark.parametrize("settings", [{"lora": {"dropout": 0.2}}, {"method": "full", "retention": {"probes": ["capitals"]}}])
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(school: RankingClass, settings: dict[str, Any]) -> None:
-    settings = settings | {"training": {"steps": 12, "checkpoints": 3}}
-    whole = school.losses(**settings)
-    stage = school.preferring(**settings, save_as="stopped")
-    work = school.start(stage, stops_at(7))
-    assert not school.finish(work, stage)
-    assert school.finish(school.start(stage, run=work.run), stage)
-    assert school.curve(work.run) == pytest.approx(whole, abs=1e-5)
-    assert list(school.curve(work.run, "eval_loss")) == [0, 4, 8, 12]
+    whole = school.losses(**settings, training={"steps": 12, "checkpoints": 3})
+    assert school.curve(school.interrupted(**settings)) == pytest.approx(whole, abs=1e-5)
 
 
 def test_a_stop_is_heard_while_the_reference_is_read(school: RankingClass) -> None:
