@@ -16,7 +16,7 @@ from engine.errors import UserError
 from engine.inference import holder
 from engine.processes import identity
 from engine.stage import Input
-from engine.stages.train import finetune
+from engine.stages.train import _training
 from engine.training import lesson as lessons
 from engine.training import models
 from storage import queries
@@ -187,7 +187,7 @@ def test_the_estimate_follows_the_device_the_bits_and_the_processes(school: Clas
 
     whole = memory()
     assert memory(training={"processes": 2}) > whole, "on a CPU they share one memory"
-    monkeypatch.setattr(finetune, "devices", lambda: ["cuda:0"])
+    monkeypatch.setattr(_training, "devices", lambda: ["cuda:0"])
     halved = memory(training={"precision": "auto"})
     assert halved < memory(training={"precision": "float32"}) < memory(method="full")
     assert memory(training={"precision": "auto", "processes": 2}) < halved
@@ -206,7 +206,7 @@ def test_four_bits_need_a_gpu_the_package_and_a_whole_model(school: Class, monke
     inputs = {id: school.start(school.lesson()).artifact(id) for id in (school.model, school.data)}
     with pytest.raises(UserError, match="needs an NVIDIA GPU"):
         lesson.check(inputs)
-    monkeypatch.setattr(finetune, "devices", lambda: ["cuda:0"])
+    monkeypatch.setattr(_training, "devices", lambda: ["cuda:0"])
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install 'bitsandbytes"):
         lesson.check(inputs)
@@ -252,7 +252,7 @@ def test_four_bits_are_what_the_run_loads_and_the_result_says_so(school: Class, 
         asked.append((source.id, dtype, device))
         return models.load_model(source, work.artifact, dtype, device)
 
-    monkeypatch.setattr(finetune, "_refuse_quantizing", lambda model: None)
+    monkeypatch.setattr(_training, "_refuse_quantizing", lambda model: None)
     monkeypatch.setattr(lessons, "load_quantized", load)
     stage = school.lesson(lora={"quantize": "4bit"})
     work = school.start(stage)

@@ -11,7 +11,7 @@ from engine.devices import devices, fast_bfloat16, gpu_memory
 from engine.inference import Asked, ask
 from engine.processes import alive
 from engine.settings import SamplingSettings
-from engine.stages.train import finetune
+from engine.stages.train import _training
 from storage.tables import Lock
 from tests.engine.conftest import Machine, eventually
 from tests.engine.teaching import Class, wide_model
@@ -81,7 +81,7 @@ def test_four_bits_learn(
     pytest.importorskip("bitsandbytes")
     if where != "cpu":
         request.getfixturevalue("gpus")
-    monkeypatch.setattr(finetune, "devices", lambda: ["cuda:0"])
+    monkeypatch.setattr(_training, "devices", lambda: ["cuda:0"])
     wide = school.add("model", "wide", wide_model(school.folder / "wide"), format="full", parameters=10**6, context_length=school.context)
     stage = school.lesson(model=wide, lora={"quantize": "4bit"}, training={"steps": 20}, panel_size=1)
     work = school.start(stage)
