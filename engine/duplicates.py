@@ -2,59 +2,74 @@
 
 Two sets that share at least the share t of their union have one of their rarest elements in common: of a set of n, one
 of the n - ceil(t n) + 1 rarest (prefix filtering, Chaudhuri et al. 2006; Bayardo et al. 2007). So only rows that share
-a rare shingle are compared, and nothing is missed. A group is a row with all later ones that are alike to it: chains of
-small differences do not drift away from what is kept.
+a rare shingle are compared, and nothing is missed; a row with that many shingles of its own is compared with none. A
+group is a row with all later ones that are alike to it: chains of small differences do not drift away from what is kept.
 """
 
 import math
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 THRESHOLD = 0.8
-WIDTH = 3  # words in a shingle
 ONE_BY_ONE = "\u3040-\u30ff\u3400-\u9fff"  # scripts without spaces: each sign counts as a word
 WORD = re.compile(rf"[{ONE_BY_ONE}]|[^\W{ONE_BY_ONE}]+")
+Numbers = np.ndarray[Any, np.dtype[np.uint64]]
 
 
-def shingles(row: dict[str, Any]) -> frozenset[str]:
+def words(row: dict[str, Any]) -> list[str]:
     """What a row is compared by. System messages are left out: a shared instruction makes no two rows alike."""
     text = "\n".join(_said(row))
-    words = WORD.findall(text.casefold()) or [text]
-    return frozenset("\n".join(words[place : place + WIDTH]) for place in range(max(1, len(words) - WIDTH + 1)))
+    return WORD.findall(text.casefold()) or [text]
 
 
 def groups(rows: Sequence[dict[str, Any]], threshold: float = THRESHOLD) -> list[list[int]]:
     """Places of rows that are alike, the first of each group the one the others are alike to; rows alone are in none."""
-    sets = [shingles(row) for row in rows]
-    counts = Counter(shingle for one in sets for shingle in one)
-    first: dict[frozenset[str], int] = {}  # exact copies need no comparison
-    holders: dict[str, list[int]] = defaultdict(list)
+    known: dict[str, int] = {}
+    sets = [_shingles(words(row), known) for row in rows]
+    if not sets:
+        return []
+    _, numbers, counts = np.unique(np.concatenate(sets), return_inverse=True, return_counts=True)
+    ends = np.cumsum([len(one) for one in sets])
+    first: dict[frozenset[int], int] = {}  # exact copies need no comparison
+    holders: dict[int, list[int]] = defaultdict(list)
+    shared: dict[int, frozenset[int]] = {}  # what other rows have too, of those that may be alike to another
     found: dict[int, list[int]] = {}
-    for place, one in enumerate(sets):
-        leader = first.get(one)
+    for place, end in enumerate(ends):
+        size = len(sets[place])
+        mine = numbers[end - size : end]
+        often = counts[mine]
+        wanted = size - math.ceil(threshold * size - 1e-9) + 1 - int((often == 1).sum())
+        if wanted <= 0:
+            continue
+        mine, often = mine[often > 1], often[often > 1]
+        rarest = mine[np.lexsort((mine, often))[:wanted]].tolist()
+        one = frozenset(mine.tolist())
+        leader = first.get(one) if len(one) == size else None
         if leader is None:
-            rarest = sorted(one, key=lambda shingle: (counts[shingle], shingle))[: len(one) - math.ceil(threshold * len(one) - 1e-9) + 1]
-            candidates = {other for shingle in rarest for other in holders[shingle]}
-            alike = [(similarity(one, sets[other]), -other) for other in candidates if _fits(len(one), len(sets[other]), threshold)]
-            best = max(alike, default=(0.0, 0))
-            leader = -best[1] if best[0] >= threshold else place
-            first[one] = leader
-            for shingle in rarest if leader == place else ():
-                holders[shingle].append(place)
+            best = 0.0
+            for other in sorted({other for shingle in rarest for other in holders[shingle]}):
+                alike = len(one & shared[other])
+                share = alike / (size + len(sets[other]) - alike)
+                if share >= threshold and share > best:
+                    best, leader = share, other
+            if leader is None:
+                leader, shared[place] = place, one
+                for shingle in rarest:
+                    holders[shingle].append(place)
+            if len(one) == size:
+                first[one] = leader
         found.setdefault(leader, []).append(place)
     return [places for places in found.values() if len(places) > 1]
 
 
-def similarity(one: frozenset[str], other: frozenset[str]) -> float:
-    """Jaccard: what two sets share of their union, 0 to 1."""
-    shared = len(one & other)
-    return shared / (len(one) + len(other) - shared)
-
-
-def _fits(size: int, other: int, threshold: float) -> bool:
-    return min(size, other) >= threshold * max(size, other) - 1e-9
+def _shingles(said: list[str], known: dict[str, int]) -> Numbers:
+    """Each run of three words as one number, sorted, each once; exact for up to two million different words."""
+    one = np.array([known.setdefault(word, len(known) + 1) for word in said] + [0] * max(0, 3 - len(said)), dtype=np.uint64)
+    return np.unique((one[:-2] << np.uint64(42)) ^ (one[1:-1] << np.uint64(21)) ^ one[2:])
 
 
 def _said(row: dict[str, Any]) -> list[str]:

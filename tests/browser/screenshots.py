@@ -84,6 +84,7 @@ def pages(home: Path) -> dict[str, str]:
         "reports": "/report",
         "report": f"/report?report={kinds.get('report', '')}",
         "library": "/library",
+        "curate": f"/curate?dataset={kinds.get('dataset', '')}",
         "missing": "/runs?run=999",
     }
 

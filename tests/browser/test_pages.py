@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 PAGES = ["/", "/new", "/new?stage=finetune", "/new?stage=import_dataset", "/new?recipe=quickstart", "/runs", "/report", "/library"]
 FILLED = [*PAGES]
 FILLED += ["/runs?run=3", "/runs?run=4", "/runs?run=5", "/runs?run=9", "/runs?compare=3,4", "/report?report=5", "/library?artifact=2",
-          "/library?artifact=3", "/new?from=3"]  # fmt: skip
+          "/library?artifact=3", "/new?from=3", "/curate?dataset=2"]  # fmt: skip
 
 
 def opened(page: Page, address: str) -> Page:
@@ -58,6 +58,9 @@ def test_invisible_characters_are_shown_by_their_code(page: Page, filled: str) -
         f"/runs?run={10**30}",
         "/runs?run=%C2%B2",
         f"/library?artifact={10**30}",
+        "/curate?dataset=1",
+        "/curate?dataset=99",
+        f"/curate?dataset={10**30}",
         f"/report?report={10**30}",
         f"/new?from={10**30}",
         f"/runs?plan={10**30}",

@@ -6,10 +6,19 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.duplicates import groups, shingles, similarity
+from engine.duplicates import groups, words
 
 WORDS = st.lists(st.sampled_from("a b c d e f g".split()), min_size=1, max_size=12).map(" ".join)
 ANY = st.text(max_size=30)
+
+
+def shingles(row: dict) -> frozenset[tuple[str, ...]]:
+    said = words(row)
+    return frozenset(tuple(said[place : place + 3]) for place in range(max(1, len(said) - 2)))
+
+
+def similarity(one: frozenset, other: frozenset) -> float:
+    return len(one & other) / len(one | other)
 
 
 def talk(user: str, answer: str, system: str = "") -> dict:
@@ -67,7 +76,7 @@ def test_tags_make_no_row_another() -> None:
 
 def test_ten_thousand_rows_take_seconds() -> None:
     chance = random.Random(0)
-    words = [f"w{n}" for n in range(3000)]
+    known = [f"w{n}" for n in range(3000)]
     frame = "please read the following report with care and write what it says in one sentence for a busy reader"
     rows = []
     for n in range(10_000):
@@ -76,8 +85,8 @@ def test_ten_thousand_rows_take_seconds() -> None:
             said[chance.randrange(len(said))] = "changed"
             rows.append(talk(rows[n - 1]["messages"][0]["content"], " ".join(said)))
         else:
-            rows.append(talk(f"{frame} {' '.join(chance.choices(words, k=6))}", " ".join(chance.choices(words, k=60))))
+            rows.append(talk(f"{frame} {' '.join(chance.choices(known, k=6))}", " ".join(chance.choices(known, k=60))))
     began = time.process_time()
     found = groups(rows)
-    assert time.process_time() - began < 15, "about 2 s on a quiet machine"
+    assert time.process_time() - began < 8, "under 2 s on a quiet machine"
     assert found == [[n - 1, n] for n in range(10, 10_000, 10)]
