@@ -8,13 +8,17 @@ import sys
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from engine.errors import UserError
+
+if TYPE_CHECKING:
+    from engine.work import Work
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".txt")
 Line = tuple[int, dict[str, Any] | str]  # line or row number from 1; a row, or why there is none
 CHUNK = 1 << 20
+LISTED = 20  # bad rows that are told one by one
 BETWEEN = re.compile(r"[\s,]*")
 
 
@@ -47,6 +51,16 @@ def read(path: Path) -> Iterator[Line]:
         message = "{name} is a {suffix} file; these are read: {known}. Save it as one of them"
         raise UserError(message, field="source", name=path.name, suffix=path.suffix or "nameless", known=", ".join(SUFFIXES))
     return reader(path)
+
+
+def refuse_too_many(work: "Work", rejected: list[tuple[int, str]], rows: int, allowed: float) -> None:
+    """Warn of rows that cannot be used, by line; raise UserError if they are more than this share of all, or all."""
+    for number, reason in rejected[:LISTED]:
+        work.warn(f"line {number}: {reason}", line=number)
+    if rejected and (len(rejected) == rows or len(rejected) > rows * allowed):
+        message = "{bad} of {rows} rows cannot be used (line {line}: {reason}): mend the file, or allow more bad rows"
+        number, reason = rejected[0]
+        raise UserError(message, field="max_rejected", bad=len(rejected), rows=rows, line=number, reason=reason)
 
 
 def _jsonl(path: Path) -> Iterator[Line]:

@@ -17,7 +17,7 @@ from engine.chat import Messages, count_tokens, prompt_key, split_thought
 from engine.errors import UserError
 from engine.stage import Input, Kind, Preview, PreviewRow, Stage
 from engine.stages.data._formats import BadRow, convert
-from engine.stages.data._read import SUFFIXES, Line, read, readable, whole_path
+from engine.stages.data._read import SUFFIXES, Line, read, readable, refuse_too_many, whole_path
 
 if TYPE_CHECKING:
     from engine.work import Work
@@ -30,7 +30,7 @@ REFERENCES = ("reference", "accept", "expected", "target")
 # How others say that an answer ended by itself, or was cut.
 ENDS = dict.fromkeys(("eos", "eos_token", "end_turn", "stop_sequence"), "stop") | {"max_tokens": "length", "max_output_tokens": "length"}
 OF_MODEL = ("finish_reason", "tokens")  # what our own export to LLM Comparator says of each model
-PREVIEWED, LISTED, BATCH = 5, 20, 500
+PREVIEWED, BATCH = 5, 500
 HEAD = 200  # rows that say what the columns are
 MOST = 50  # who answered, beyond which it is another column
 
@@ -105,7 +105,7 @@ class ImportResponses(Stage):
             answers.append(Answer(artifact=work.output_id("responses"), prompt_key=key, sample=seen[who], token_ids=[], **made))
             seen[who] += 1
         by = {source: [one for one in answers if one.source == source] for source in dict.fromkeys(one.source for one in answers)}
-        self._report(work, rejected, len(rejected) + len(answers))
+        refuse_too_many(work, rejected, len(rejected) + len(answers), self.max_rejected)
         if len(by) > MOST:
             message = "the column {column} names {count} who answered, such as {some}: name another column, or say who answered"
             some = ", ".join(list(by)[:3])
@@ -183,14 +183,6 @@ class ImportResponses(Stage):
         }
         known = {name: value for name, value in extra.items() if value}
         return {"prompt": prompt, "answer": answer, "source": who, "finish_reason": ENDS.get(ended, ended), "extra": known}
-
-    def _report(self, work: "Work", rejected: list[tuple[int, str]], rows: int) -> None:
-        for number, reason in rejected[:LISTED]:
-            work.warn(f"line {number}: {reason}", line=number)
-        if rejected and (len(rejected) == rows or len(rejected) > rows * self.max_rejected):
-            message = "{bad} of {rows} rows cannot be used (line {line}: {reason}): mend the file, or allow more bad rows"
-            number, reason = rejected[0]
-            raise UserError(message, field="max_rejected", bad=len(rejected), rows=rows, line=number, reason=reason)
 
 
 def _asked(row: dict[str, Any], column: str) -> Messages:
