@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from sqlalchemy import Engine
 from sqlmodel import Session
 from torch.nn.functional import logsigmoid
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from engine import library, submit
 from engine.chat import Chat
@@ -19,7 +20,7 @@ from engine.errors import UserError
 from engine.stage import Stage
 from engine.stages.train.reward_model import TeachReward
 from engine.training.preferences import by_prompt, encode_pairs
-from engine.training.rewards import load_reward_model, score
+from engine.training.rewards import load_reward_model, padded, score, with_reward_head
 from engine.training.rows import read_rows
 from storage.files import Home
 from tests.engine.preferring import RankingClass, ranked, turn
@@ -119,6 +120,26 @@ def again(school: RankingClass, made: int) -> None:
     right = [better > worse for better, worse in zip(found[: len(rows)], found[len(rows) :], strict=True)]
     assert sum(right) / len(right) == pytest.approx(source.summary["heldout_pairs"]["accuracy"]["rate"])
     assert score(model, Chat.open(source.folder), [(asked[0][0], "yes " * 600)], 4) == pytest.approx([float("nan")], nan_ok=True)
+
+
+def test_on_an_adapter_it_loads_with_the_whole_chain(school: RankingClass, run_stage: Callable[[Stage], dict[str, int]]) -> None:
+    taught = run_stage(school.lesson())["model"]
+    made = run_stage(school.preferring(model=taught))["model"]
+    assert school.artifact(made).summary["base"] == taught
+    again(school, made)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "gemma3_text", "qwen3", "opt"])
+def test_a_head_is_put_on_any_architecture_and_shares_its_decoder(kind: str) -> None:
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2, "intermediate_size": 32}
+    own = {"opt": {"word_embed_proj_dim": 16, "ffn_dim": 32}, "gpt2": {"n_layer": 1}}.get(kind, {"head_dim": 8})
+    language = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **sizes, **own, vocab_size=50, pad_token_id=0))
+    judge = with_reward_head(language)
+    assert judge.base_model is language.base_model
+    assert not any(part.is_meta for part in [*judge.parameters(), *judge.buffers()])
+    together = judge.eval()(**padded([[1, 2, 3], [4]], 0)).logits
+    assert together.shape == (2, 1)
+    assert together[1].item() == pytest.approx(judge(**padded([[4]], 0)).logits.item(), abs=1e-5)
 
 
 def test_trained_in_full_it_loads_alone(school: RankingClass, run_stage: Callable[[Stage], dict[str, int]]) -> None:
