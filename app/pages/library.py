@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 from sqlmodel import Session
 
-from app.pages import Place, asked, asked_id, missing, reward_figures, run_title, run_view, settings_table
+from app.pages import Place, asked, asked_id, dataset_card, missing, reward_figures, run_title, run_view, settings_table
 from app.view import Node, action, empty, go, h, link, problem, table, view
 from app.wording import ago, error, number, say, size
 from engine import corrections, library
@@ -17,7 +17,7 @@ from engine.statistics import bootstrap_mean, wilson
 from storage import queries
 from storage.tables import Artifact, Run
 
-KINDS = ("model", "dataset", "responses", "scores", "report")
+KINDS = ("model", "dataset", "responses", "rankings", "scores", "report")
 PAGE = 10
 SHOWN = 200
 SHOWN_ABOVE = ("measured", "averages", "heldout_pairs")  # of a summary: tables of their own say it
@@ -75,6 +75,7 @@ def _list(session: Session, known: dict[str, Any]) -> list[Node]:
     imports = [
         link(say("Import a model"), "/new?stage=import_model", class_="button"),
         link(say("Import data"), "/new?stage=import_dataset", class_="button"),
+        link(say("Import rankings"), "/new?stage=import_rankings", class_="button"),
     ]
     head: list[Node] = [
         h("div", h("h1", say("Library")), h("div", *imports, class_="row"), class_="row between"),
@@ -130,13 +131,15 @@ def _one(place: Place, session: Session, row: Artifact, known: dict[str, Any]) -
     kept = h("small", say("Cannot be deleted: needed by {what}.", what=", ".join(needed))) if needed else delete
     note = h("input", type="text", value=row.note, placeholder=say("a note"), on="note", data=told, aria_label=say("Note"))
     name = h("input", type="text", value=row.name, on="rename", data=told, aria_label=say("Name"))
+    card = dataset_card.card(place.home.root / row.folder)
+    above = (*SHOWN_ABOVE, *(dataset_card.TOLD if card else ()))
     return [
         h("p", link(say("← Library"), "/library"), class_="soft"),
         h("div", h("h1", row.name, class_="raw"), h("div", *_next(row), class_="row"), class_="row between"),
         h("p", say(row.kind), " · ", size(row.size), " · ", ago(row.created_at, queries.utc_now()), class_="soft"),
         *(_scores(session, place, row) if row.kind == "scores" else _rows(place, row, known)),
         *reward_figures.quality(row),
-        h("h2", say("What is known of it")), settings_table({name: told for name, told in row.summary.items() if name not in SHOWN_ABOVE}),
+        *card, h("h2", say("What is known of it")), settings_table({name: told for name, told in row.summary.items() if name not in above}),
         h("h2", say("Made by")), h("p", by), *([h("ul", *sources)] if sources else []),
         *(run_view.checkpoints(place.home, maker) if maker and row.kind == "model" else []),
         h("h2", say("Used by")), h("ul", *used), *([h("p", say("Made from it"), class_="soft"), h("ul", *made)] if made else []),
@@ -161,6 +164,9 @@ def _next(row: Artifact) -> list[Node]:
         tune = link(say("Fine-tune on it"), f"/new?stage=finetune&data={row.id}", class_="button")
         first = [tune] if row.summary.get("format") == "messages" else []
         return [*first, link(say("Curate"), f"/curate?dataset={row.id}", class_="button")]
+    if row.kind == "rankings":
+        stages = {"collect_preferences": say("Collect preferences"), "export_rankings": say("Export")}
+        return [link(words, f"/new?stage={stage}&rankings={row.id}", class_="button") for stage, words in stages.items()]
     if told := row.summary.get("row_losses"):
         return [link(say("See the rows by loss"), f"/curate?dataset={told['data']}&by={row.id}", class_="button")]
     return []
