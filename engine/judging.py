@@ -245,7 +245,8 @@ def facts(summary: Mapping[str, Any]) -> list[str]:
         (low, high), share = length["share"]["interval"], length["share"]["value"]
         told.append(f"It takes the longer answer in {share:.0%} of {length['share']['n']:,} pairs ({low:.0%} to {high:.0%})")
     if summary["mass"] is not None:
-        told.append(f"The words asked for hold {summary['mass']:.0%} of the probability of what it would say")
+        rarely = ": it hardly does what it is asked" if summary["mass"] < 0.5 else ""
+        told.append(f"The words asked for hold {summary['mass']:.0%} of the probability of what it would say{rarely}")
     if summary["unreadable"]:
         told.append(f"{summary['unreadable']:,} of what it said cannot be read")
     return told

@@ -20,7 +20,7 @@ from engine.judging import Heard, Judged, as_said, judged, standing, tiers, weig
 from engine.rankings import Asked, Choice, Said, read
 from engine.stage import Input, Kind
 from engine.stages.measure.judge import Judge
-from engine.training.judging import beginnings
+from engine.training.judging import beginnings, precise
 from engine.training.models import load_model
 from storage import queries
 from storage.tables import Artifact, Event, Run
@@ -223,6 +223,18 @@ def test_a_tokenizer_without_such_words_is_refused():
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     return untrained_model(tmp_path_factory.mktemp("tiny"))
+
+
+def test_log_odds_do_not_come_in_steps(tiny):
+    source, chat = Input(1, Kind.MODEL, "tiny", tiny, {"format": "full"}), Chat.open(tiny)
+    prompts = [chat.prompt_ids([{"role": "user", "content": "the dog " * n}]) for n in range(1, 17)]
+    rough, fine = (
+        [(logs[0] - logs[1]) * 1024 for _, some in beginnings(model, chat, prompts, ["A", "B"], 4) for logs in some]
+        for model in (load_model(source, None, torch.bfloat16, "cpu"), precise(load_model(source, None, torch.bfloat16, "cpu")))
+    )
+    assert rough == pytest.approx(list(map(round, rough)), abs=0.01), "steps of one in a thousand, as logits are small here"
+    assert fine == pytest.approx(rough, abs=8)
+    assert sum(abs(one - round(one)) > 0.05 for one in fine) > 8
 
 
 @pytest.mark.parametrize("how", ["score", "compare"])

@@ -64,7 +64,7 @@ def reward(work: "Work", stage: "Judge", items: "list[Asked]", _criterion: str, 
 def weigh(work: "Work", stage: "Judge", items: "list[Asked]", criterion: str, keep: Keep) -> None:
     """By the log-probabilities of a chat model here."""
     from engine.chat import Chat
-    from engine.training.judging import beginnings
+    from engine.training.judging import beginnings, precise
     from engine.training.models import compute_dtype, load_model
 
     source = work.input("model")
@@ -74,7 +74,7 @@ def weigh(work: "Work", stage: "Judge", items: "list[Asked]", criterion: str, ke
     if chat.opens_thought(asked[0][1][0], thinking):
         message = "{model} always reasons before it answers, and what it would say at once means nothing: take another judge"
         raise UserError(message, "model", model=source.name)
-    loaded = load_model(source, work.artifact, compute_dtype("auto", work.device), work.device)
+    loaded = precise(load_model(source, work.artifact, compute_dtype("auto", work.device), work.device))
     done = 0
     for chunk in _chunks(asked, stage.batch_size * BATCHES // len(asked[0][1])):
         began = perf_counter()
