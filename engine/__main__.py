@@ -16,14 +16,14 @@ from sqlmodel import Session, col, select
 from engine import catalogue, dispatcher, library, submit
 from engine.administration import administration
 from engine.errors import UserError
-from engine.following import follow, report_of
+from engine.following import follow, people_wanted, report_of
 from engine.measuring_command import measuring
 from engine.options import HomeOption, JsonOption, home_at, open_home
 from engine.processes import identity
 from engine.stage import Stage
 from storage import curves, queries
 from storage.database import NewerDatabase
-from storage.tables import FINAL, SUCCEEDED, Artifact, Run, Score
+from storage.tables import FINAL, QUEUED, SUCCEEDED, Artifact, Run, Score
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(administration)
@@ -79,7 +79,7 @@ def run(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a stage or recipe in the foreground. Ctrl-C saves and stops it."""
+    """Run a stage or recipe in the foreground. Ctrl-C saves and stops it. What waits for people to rank answers stays queued."""
     form = catalogue.find(name)
     place, database = open_home(home)
     ready = submit.parse(database, form, _settings(settings))
@@ -87,7 +87,8 @@ def run(
     status = follow(database, place, submitted.runs, quiet=as_json)
     with Session(database) as session:
         rows = [session.get_one(Run, id) for id in submitted.runs]
-        made = {name: id for name, id in submitted.outputs.items() if session.get_one(Artifact, id).ready_at}
+        wanted = people_wanted(session, submitted.runs, submitted.outputs.values())
+        made = {name: id for name, id in submitted.outputs.items() if session.get_one(Artifact, id).ready_at or id in wanted}
         errors = [f"run {row.id} ({row.stage}): {row.error}" for row in rows if row.error]
         if isinstance(ready, Stage):
             result: dict[str, Any] = {"run": rows[0].id, "status": status, "outputs": made, "error": rows[0].error}
@@ -95,14 +96,18 @@ def run(
             told = [{"run": row.id, "stage": row.stage, "status": row.status, "error": row.error} for row in rows]
             report = report_of(place, session, made.get("report"))
             result = {"plan": submitted.plan, "status": status, "runs": told, "report": report}
+        if wanted:
+            result["waits_for_people"] = [{"project": project, "address": address} for project, address in wanted.items()]
     if as_json:
         typer.echo(json.dumps(result))
     else:
         for error in errors:
             typer.echo(error, err=True)
         sentence = (result.get("report") or {}).get("sentence")
-        typer.echo(sentence or f"{status}: {', '.join(f'{n} = artifact {i}' for n, i in made.items()) or 'nothing made'}")
-    raise typer.Exit(0 if status == SUCCEEDED else 1)
+        typer.echo(sentence or f"{status}: {', '.join(f'{n} = artifact {i}' for n, i in made.items()) or 'nothing made yet'}")
+        for address in wanted.values():
+            typer.echo(f"waiting for people: start `dianjing ui` and rank at {address}")
+    raise typer.Exit(0 if status in (SUCCEEDED, QUEUED) else 1)
 
 
 @app.command()

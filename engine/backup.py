@@ -32,7 +32,7 @@ from engine import library
 from engine.catalogue import did_you_mean
 from engine.errors import UserError
 from engine.submit import code_version
-from storage import queries
+from storage import labels, queries
 from storage.files import Home
 from storage.tables import Artifact, Run
 
@@ -74,7 +74,7 @@ class Contents:
 
 def back_up(database: Engine, home: Home, target: Path, artifacts: str = "all", checkpoints: bool = False) -> Manifest:
     """Write a backup; what is in it. `artifacts` is all, none, or ids and names with commas between; the models that
-    chosen adapters stand on come with them.
+    chosen adapters stand on come with them. Open ranking projects always come: people are in the middle of them.
 
     Raises UserError for rows that are not in SQLite, for a target that exists or lies in the home, for an artifact that
     is not there, and for a disk too full.
@@ -130,7 +130,7 @@ def _look(snapshot: Path, home: Home, wanted: str, checkpoints: bool) -> Content
         (revision,) = session.connection().exec_driver_sql("SELECT version_num FROM alembic_version").one()
         runs = [run for run in session.exec(select(Run.id).order_by(col(Run.id))) if run]
         there = {artifact.id or 0: artifact for artifact in queries.artifacts(session)}
-        chosen = _chosen(session, there, wanted)
+        chosen = _chosen(session, there, wanted) | {project.id or 0: project for project in labels.open_projects(session)}
         left_out = [_named(session, artifact) for id, artifact in there.items() if id not in chosen]
     saved = [(run, step) for run in runs for step in library.checkpoints(home, run)]
     if saved and not checkpoints:

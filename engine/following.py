@@ -4,7 +4,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from types import FrameType
 from typing import Any
@@ -15,12 +15,16 @@ from sqlmodel import Session
 
 from engine import dispatcher
 from engine.errors import UserError
+from storage import labels, queries
 from storage.files import Home
-from storage.tables import CANCELLED, FAILED, FINAL, SKIPPED, SUCCEEDED, Artifact, Run
+from storage.tables import CANCELLED, FAILED, FINAL, QUEUED, SKIPPED, SUCCEEDED, Artifact, Run
 
 
 def follow(database: Engine, home: Home, runs: list[int], quiet: bool) -> str:
-    """Wait for runs, dispatching here if nobody else does. Ctrl-C asks them to stop. Returns the status of the whole."""
+    """Wait for runs, dispatching here if nobody else does. Ctrl-C asks them to stop. Returns the status of the whole.
+
+    Runs that only wait for people stay queued: so does the whole then, if the others succeeded.
+    """
     draw = _progress_line(database, runs) if not quiet and sys.stdout.isatty() else lambda: None
     pressed = False
 
@@ -38,7 +42,8 @@ def follow(database: Engine, home: Home, runs: list[int], quiet: bool) -> str:
             for run in runs:
                 with suppress(UserError):  # it has ended by now
                     dispatcher.stop(database, run)
-        return all(status in FINAL for status in _statuses(database, runs))
+        with Session(database) as session:
+            return all(session.get_one(Run, run).status in FINAL or queries.people_awaited(session, run) for run in runs)
 
     before = signal.signal(signal.SIGINT, press)
     try:
@@ -50,7 +55,14 @@ def follow(database: Engine, home: Home, runs: list[int], quiet: bool) -> str:
     finally:
         signal.signal(signal.SIGINT, before)
     statuses = _statuses(database, runs)
-    return next((s for s in (FAILED, CANCELLED, SKIPPED) if s in statuses), SUCCEEDED)
+    return next((s for s in (FAILED, CANCELLED, SKIPPED, QUEUED) if s in statuses), SUCCEEDED)
+
+
+def people_wanted(session: Session, runs: list[int], outputs: Iterable[int]) -> dict[int, str]:
+    """The open projects that these runs wait for or made, and where people rank in them once `dianjing ui` is started."""
+    awaited = [project for run in runs for project in queries.people_awaited(session, run)]
+    made = [id for id in outputs if labels.is_open(session, id)]
+    return {project: f"http://127.0.0.1:7860/label/?project={project}" for project in sorted({*awaited, *made})}
 
 
 def _progress_line(database: Engine, runs: list[int]) -> Callable[[], None]:

@@ -43,6 +43,11 @@ def projects(session: Session) -> Sequence[tuple[Project, Artifact]]:
     return session.exec(query.order_by(col(Project.artifact).desc())).all()
 
 
+def open_projects(session: Session) -> list[Artifact]:
+    """The artifacts of projects in which people may still rank, newest first."""
+    return [artifact for project, artifact in projects(session) if project.closed_at is None and artifact.ready_at is None]
+
+
 def is_open(session: Session, artifact: int) -> bool:
     """Whether people may still rank: it is a project and nobody closed it."""
     project = session.get(Project, artifact)

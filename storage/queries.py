@@ -120,6 +120,21 @@ def ready_to_start(session: Session) -> Sequence[Run]:
     return session.exec(select(Run).where(Run.status == QUEUED, col(Run.id).not_in(waiting)).order_by(col(Run.id))).all()
 
 
+def people_awaited(session: Session, run: int) -> list[int]:
+    """The open projects a queued run waits for, itself or through runs before it; none if it waits for anything else too."""
+    row = session.get(Run, run)
+    found: dict[int, None] = {}
+    for _, artifact in consumed_by(session, run) if row and row.status == QUEUED else ():
+        if artifact.ready_at is None and labels.is_open(session, artifact.id or 0):
+            found[artifact.id or 0] = None
+        elif artifact.ready_at is None:
+            before = people_awaited(session, artifact.made_by or 0)
+            if not before:
+                return []
+            found |= dict.fromkeys(before)
+    return list(found)
+
+
 def begin(session: Session, run: int, pid: int, pid_started: str, device: str | None, now: datetime) -> bool:
     """Mark a queued run as running in this process; False if it is not queued any more."""
     row = session.get(Run, run)
