@@ -312,6 +312,42 @@ def test_demonstrations_from_the_better_answers(collect: Callable[..., Any]) -> 
     assert (summary["format"], len(train), train[0]["messages"][-1]["content"]) == ("messages", 1, "w")
 
 
+def test_what_the_owner_settles_on_the_page_is_collected(database: Engine, run_stage: Any, add_artifact: Any, home: Home) -> None:
+    from engine import labelling
+    from storage.labels import items
+    from storage.queries import utc_now
+
+    rankings = open_closed(database, add_artifact, project([ABC], [said(1, "ann", "a > b > c"), said(1, "bob", "c > b > a")]))
+    with Session(database) as session:
+        item = items(session, rankings)[0].id or 0
+    for event, order in (("e1", [["ka"], ["kb"], ["kc"]]), ("e2", [["kb"], ["ka", "kc"]])):  # the second takes the place of the first
+        labelling.settle(database, rankings, "owner", item, {"overall": order}, event, utc_now())
+    made = run_stage(CollectPreferences(rankings=rankings, labels="settled", heldout=0))["dataset"]
+    rows = [json.loads(line) for line in (home.artifact_folder(made) / "train.jsonl").read_text().splitlines()]
+    assert [(row["chosen"][0]["content"], row["rejected"][0]["content"]) for row in rows] == [("b", "a"), ("b", "c")]
+
+
+def test_a_judges_labels_are_said_to_be_a_judges(database: Engine, run_stage: Any, add_artifact: Any, home: Home) -> None:
+    from engine import rankings
+    from engine.judging import validation
+    from storage.queries import utc_now
+
+    people = open_closed(database, add_artifact, project([ABC], [said(1, "ann", "a > b > c")]))
+    with Session(database) as session:
+        read = rankings.read(session, people)
+        labels = [Said(item, "judge", tiers={"overall": (("kc",), ("kb",), ("ka",))}) for item in read.items]
+        told = {"format": "judge", "judge": "length", "project": people, "agreement": validation(labels, read, "overall")}
+        judge = add_artifact("rankings", "judged", **told)
+        rankings.write(session, judge, labels, utc_now())
+        session.commit()
+    made = run_stage(CollectPreferences(rankings=judge, heldout=0))["dataset"]
+    with Session(database) as session:
+        summary = session.get_one(Artifact, made).summary
+    assert summary["judge"].startswith("length: not validated: only 3 pairs of 1 items")
+    assert "The labels are a judge's, length: not validated" in (home.artifact_folder(made) / "card.md").read_text()
+    assert summary["rows_by_rater"] == {"judge": 3}
+
+
 @pytest.fixture
 def refused(database: Engine, home: Home, add_artifact: Callable[..., int]) -> Callable[..., str]:
     """Collect from a project and be refused; with which words."""

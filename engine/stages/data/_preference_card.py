@@ -60,7 +60,7 @@ def card(name: str, source: str, told: Mapping[str, Any]) -> str:
         f"labels: {told['labels_of']}. The newest label it knows is number {told['newest_label']}.",
     ]  # fmt: skip
     if told["judge"]:
-        lines += ["", f"The labels are a judge's, who {_line(told['judge'])}."]
+        lines += ["", f"The labels are a judge's, {_line(told['judge'])}."]
     lines += ["", "## Rows", "", *(f"- {_line(rater)}: {count:,}" for rater, count in told["rows_by_rater"].items())]
     lines += ["", "## Rankings", "", *(f"- {_line(rater)}: {count:,}" for rater, count in told["labels"].items())]
     lines += [f"- skipped: {told['skipped']:,}", f"- settled by the owner: {told['settled']:,}"]

@@ -93,7 +93,9 @@ class CollectPreferences(Stage):
             "format": FORMATS[self.rows], "rows": len(rows) - sum(apart), "heldout": sum(apart), "heldout_share": self.heldout,
             "seed": self.seed, "source": source.name, "columns": sorted(set().union(*rows)), "labels_of": self.labels,
         }  # fmt: skip
-        told |= facts(given, criterion, rows, made.left_out, standing(source.summary))
+        trusted = standing(source.summary)
+        judge = f"{source.summary.get('judge', source.name)}: {trusted}" if trusted else ""
+        told |= facts(given, criterion, rows, made.left_out, judge)
         (folder / "card.md").write_text(card(f"{source.name}, {self.rows}", source.name, told), encoding="utf-8", errors="backslashreplace")
         (folder / "card.json").write_text(json.dumps(told, indent=1, ensure_ascii=False), encoding="utf-8", errors="backslashreplace")
         work.describe("dataset", **told)
@@ -101,7 +103,7 @@ class CollectPreferences(Stage):
         for reason, count in made.left_out.items():
             work.say(f"left out: {count:,} {reason}")
         if told["judge"]:
-            work.say(f"the judge whose labels these are {told['judge']}")
+            work.say(f"the labels are a judge's, {told['judge']}")
         if self.heldout and not any(apart):
             work.warn("no prompt fell into the held-out share: with so few rows, try another seed or a larger share")
 
