@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from sqlalchemy import Engine
 from sqlmodel import Session
 
@@ -12,6 +13,17 @@ from engine.stage import Stage
 from storage.files import Home
 from storage.tables import Artifact
 from tests.engine.teaching import QUICK, Class, stops_at
+
+# field: (other settings, what of the trainer shows it), of all stages that learn from preferences
+SHARED_FIELDS: dict[str, tuple[dict[str, Any], Callable[[Any], Any]]] = {
+    "method": ({"method": "full"}, lambda t: t.summary["parameters"]),
+    "training.learning_rate": ({"training": {"learning_rate": 0.5}}, lambda t: t.args.learning_rate),
+    "training.batch_size": ({"training": {"batch_size": 3}}, lambda t: t._get_train_sampler().chunk),
+    "training.max_length": ({"training": {"max_length": 11}}, lambda t: max(t.lengths)),
+    "lora.rank": ({"lora": {"rank": 3}}, lambda t: t.model.peft_config["default"].r),
+    "lora.dropout": ({"lora": {"dropout": 0.4}}, lambda t: [m.p for m in t.model.modules() if isinstance(m, torch.nn.Dropout)]),
+    "retention": ({"retention": {"probes": ["capitals"]}}, lambda t: t.watch is not None),
+}
 
 
 def turn(role: str, text: str) -> list[dict[str, Any]]:

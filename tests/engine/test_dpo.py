@@ -22,7 +22,7 @@ from engine.training.answers import batched
 from engine.training.dpo_trainer import SHOWN
 from engine.training.models import load_model
 from storage.files import Home
-from tests.engine.preferring import RankingClass, ranked, turn
+from tests.engine.preferring import SHARED_FIELDS, RankingClass, ranked, turn
 from tests.tiny_model import PEOPLE, RAMBLE, THINK, tiny_model
 
 RIVER = next(line for line in RAMBLE if "river" in line)
@@ -106,17 +106,11 @@ def test_a_checkpoint_can_be_promoted(school: RankingClass, run_stage: Callable[
 
 # field: (other settings, what of the trainer shows it)
 FIELDS: dict[str, tuple[dict[str, Any], Callable[[Any], Any]]] = {
-    "method": ({"method": "full"}, lambda t: t.summary["parameters"]),
+    **SHARED_FIELDS,
     "beta": ({"beta": 0.5}, lambda t: t.beta),
     "loss": ({"loss": "ipo"}, lambda t: t.loss_types),
     "label_smoothing": ({"loss": "robust", "label_smoothing": 0.2}, lambda t: t.label_smoothing),
     "sft_weight": ({"sft_weight": 0.3}, lambda t: (t.loss_types, t.loss_weights)),
-    "training.learning_rate": ({"training": {"learning_rate": 0.5}}, lambda t: t.args.learning_rate),
-    "training.batch_size": ({"training": {"batch_size": 3}}, lambda t: t._get_train_sampler().chunk),
-    "training.max_length": ({"training": {"max_length": 11}}, lambda t: max(t.lengths)),
-    "lora.rank": ({"lora": {"rank": 3}}, lambda t: t.model.peft_config["default"].r),
-    "lora.dropout": ({"lora": {"dropout": 0.4}}, lambda t: [m.p for m in t.model.modules() if isinstance(m, torch.nn.Dropout)]),
-    "retention": ({"retention": {"probes": ["capitals"]}}, lambda t: t.watch is not None),
     "retention.scorer": ({"retention": {"probes": ["capitals"], "scorer": "exact_match"}}, lambda t: t.watch and len(t.watch.task)),
 }
 

@@ -23,7 +23,7 @@ from engine.training.preferences import by_prompt, encode_pairs
 from engine.training.rewards import load_reward_model, padded, score, with_reward_head
 from engine.training.rows import read_rows
 from storage.files import Home
-from tests.engine.preferring import RankingClass, ranked, turn
+from tests.engine.preferring import SHARED_FIELDS, RankingClass, ranked, turn
 from tests.tiny_model import VALUES, tiny_model
 
 SIDES = (("chosen", "winners"), ("rejected", "losers"))
@@ -192,14 +192,8 @@ def test_the_language_model_inside_has_the_source_s_head_on_the_trained_decoder(
 
 # field: (another value, what of the trainer shows it)
 FIELDS: dict[str, tuple[dict[str, Any], Callable[[Any], Any]]] = {
-    "method": ({"method": "full"}, lambda t: t.summary["parameters"]),
+    **SHARED_FIELDS,
     "center_rewards_coefficient": ({"center_rewards_coefficient": 0.5}, lambda t: t.args.center_rewards_coefficient),
-    "training.learning_rate": ({"training": {"learning_rate": 0.5}}, lambda t: t.args.learning_rate),
-    "training.batch_size": ({"training": {"batch_size": 3}}, lambda t: t._get_train_sampler().chunk),
-    "training.max_length": ({"training": {"max_length": 11}}, lambda t: max(t.lengths)),
-    "lora.rank": ({"lora": {"rank": 3}}, lambda t: t.model.peft_config["default"].r),
-    "lora.dropout": ({"lora": {"dropout": 0.4}}, lambda t: [m.p for m in t.model.modules() if isinstance(m, torch.nn.Dropout)]),
-    "retention": ({"retention": {"probes": ["capitals"]}}, lambda t: t.watch is not None),
 }
 
 
