@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode
 
+from app.pages.run_view import marked
 from app.view import Node, empty, h, link, problem
 from app.wording import say
 from engine.curating import Curated, Losses
 from engine.curation import REASONS, Line, described, texts
+from engine.differences import alike
 from engine.stages.measure.row_losses import MEASURED
 
 STATES = {"": "all", "kept": "kept", "excluded": "excluded", "edited": "edited", "tagged": "tagged", "heldout": "held out"}
@@ -28,7 +30,7 @@ def page(told: Curated, known: dict[str, Any], measured: Sequence[Losses], losse
         return [*head, empty(hint, link(say("All rows"), f"/curate?dataset={known['dataset']}")), _here(known)]
     body: list[Node] = []
     for group in shown:
-        items = [_row(line, numbers[line.key], known, losses, len(group) > 1) for line in group[:SIDES]]
+        items = [_row(line, numbers[line.key], known, losses, group[0] if len(group) > 1 else None) for line in group[:SIDES]]
         body.append(_group(group, items) if len(group) > 1 else items[0])
     return [*head, h("div", *body), _moves(known, size), _here(known)]
 
@@ -96,7 +98,7 @@ def _group(group: list[Line], items: list[Node]) -> Node:
     return h("div", h("h3", head), h("div", *items, class_=f"columns n{min(len(items), 3)}"), class_="item", key=group[0].key)
 
 
-def _row(line: Line, number: int, known: dict[str, Any], losses: Losses | None, beside: bool) -> Node:
+def _row(line: Line, number: int, known: dict[str, Any], losses: Losses | None, first: Line | None) -> Node:
     about = [h("small", say("row {n}", n=f"{number:,}") + (say(", held out") if line.split == "heldout" else ""))]
     if losses and (found := losses.values.get(line.key)):
         figures = ", ".join(f"{say(name)} {value:.2f}" for name, value in found.items())
@@ -111,19 +113,23 @@ def _row(line: Line, number: int, known: dict[str, Any], losses: Losses | None, 
     return h(
         "div",
         h("div", *about, class_="row about"),
-        _form(line) if editing else h("div", *_said(line), class_="left-out" if line.excluded is not None else ""),
+        _form(line) if editing else h("div", *_said(line, first), class_="left-out" if line.excluded is not None else ""),
         h("div", h("p", refused, class_="fielderror", role="alert") if refused else None),
-        *([] if editing else [_before(line), _tools(line, number, beside)]),
-        class_="curated" if beside else "item curated",
+        *([] if editing else [_before(line), _tools(line, number, first is not None)]),
+        class_="curated" if first else "item curated",
         key=line.key,
     )
 
 
-def _said(line: Line) -> list[Node]:
+def _said(line: Line, first: Line | None) -> list[Node]:
+    """What a row says; marked is what the first of its group has not, or what it did not say before it was rewritten."""
+    other = line.was if first is None or first is line else first.row
+    told = {text.place: text.content for text in texts(other)}
     shown: list[Node] = []
     for text in texts(line.row):
-        long = len(text.content) > LONG
-        body = h("pre", text.content, class_="raw long" if long else "raw", tabindex="0" if long else None)
+        long, base = len(text.content) > LONG, told.get(text.place, text.content)
+        content = marked(base, text.content) if base != text.content and alike(base, text.content) else text.content
+        body = h("pre", content, class_="raw long" if long else "raw", tabindex="0" if long else None)
         shown.append(h("div", h("span", text.label, class_="role"), body, class_="turn"))
     return shown
 

@@ -177,6 +177,7 @@ def test_near_duplicates_stand_side_by_side_and_one_press_keeps_one(desk: Desk) 
     tree = desk.press("state", value="alike")
     assert desk.shown() == KEYS[20:23]
     assert any(node["a"].get("class") == "columns n3" for node in parts(tree))
+    assert [node["c"] for node in parts(tree) if node["t"] == "ins"] == [["!"], ["."]], "what the first of them has not is marked"
     desk.press("only", key=KEYS[21])
     assert {row.row_key: row.excluded for row in desk.rows()} == {KEYS[20]: "near-duplicate", KEYS[22]: "near-duplicate"}
     assert desk.shown() == KEYS[20:23], "they stay until another page is asked for"
