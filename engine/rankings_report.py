@@ -138,18 +138,17 @@ def summary(rankings: Rankings, criterion: str = "") -> Summary:
 def of_project(database: Engine, rankings: int, criterion: str = "") -> Summary:
     """The same, read from the database; kept until another label is written. Raises UserError if there are no such rankings."""
     with Session(database) as session:
-        project_of(session, rankings)
-        return _kept(database, rankings, criterion, label_columns.last(session, rankings))
+        names = criteria(project_of(session, rankings).settings)
+        return _kept(database, rankings, criterion or names[0], label_columns.last(session, rankings))
 
 
 @lru_cache(maxsize=8)
 def _kept(database: Engine, rankings: int, criterion: str, last: int) -> Summary:  # noqa: ARG001  (a new label is another summary)
     with Session(database) as session, _uncollected():
         project = project_of(session, rankings)
-        name = criterion or criteria(project.settings)[0]
         gone = label_columns.superseded(session, rankings)
-        said = (piece for one in label_columns.labels(session, rankings) for piece in _parsed(one, name, gone))
-        return _summary(name, _facts(database, project.artifact), said, int(project.settings.get("raters", 1)))
+        said = (piece for one in label_columns.labels(session, rankings) for piece in _parsed(one, criterion, gone))
+        return _summary(criterion, _facts(database, project.artifact), said, int(project.settings.get("raters", 1)))
 
 
 @contextmanager

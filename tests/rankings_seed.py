@@ -33,7 +33,8 @@ def seed_project(
     prompts = [[{"role": "user", "content": json.loads(line)["prompt"]}] for line in ASK.read_text(encoding="utf-8").splitlines()]
     with Session(database) as session:
         told = {"format": "project", "by": list(MODELS[:answers])}
-        artifact = Artifact(kind="rankings", name=name + hostile, folder="", created_at=now - timedelta(days=2), summary=told)
+        made = now - timedelta(days=2)
+        artifact = Artifact(kind="rankings", name=name + hostile, folder="", created_at=made, summary=told)
         session.add(artifact)
         session.flush()
         assert artifact.id

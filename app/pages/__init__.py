@@ -8,13 +8,14 @@ from urllib.parse import parse_qsl, urlsplit
 
 import gradio as gr
 from sqlalchemy import Engine
+from sqlmodel import Session
 
 from app.view import GLYPHS, Node, Tree, h, link, problem, state
 from app.wording import ago, duration, number, say
 from engine.catalogue import stages
-from storage import queries
+from storage import labels, queries
 from storage.files import Home
-from storage.tables import FINAL, QUEUED, RUNNING, Run
+from storage.tables import FINAL, QUEUED, RUNNING, Project, Run
 
 LOCAL = "local owner"  # whoever sits at the machine, where nobody has to sign in
 
@@ -104,6 +105,16 @@ def progress(run: Run) -> list[Node]:
         taken = (queries.utc_now() - run.started_at).total_seconds()
         left = [h("span", say("about {time} left", time=duration(taken / run.step * (run.total - run.step))), class_="soft")]
     return [bar, h("span", f"{run.step:,}/{run.total:,}", class_="soft"), *left]
+
+
+def people_awaited(session: Session, run: Run) -> list[Node]:
+    """Where people rank what a queued run waits for, and how far they are."""
+    found: list[Node] = []
+    for project in queries.people_awaited(session, run.id or 0) if run.status == QUEUED else ():
+        done, of = labels.progress(session, session.get_one(Project, project))
+        text = say("waiting for people, {done} of {of}", done=f"{done:,}", of=f"{of:,}")
+        found.append(link(text, f"/rankings?project={project}"))
+    return found
 
 
 def run_title(run: Run) -> str:

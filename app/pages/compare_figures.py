@@ -24,7 +24,10 @@ def head(shown: Shown) -> Node:
     talk = [link(say("Ask them live"), f"/compare?live={','.join(live)}", class_="button")] if live else []
     copy = h("button", say("Copy link"), on="copy", data={"text": address(shown.known)})
     others = link(say("Other answers"), "/compare", class_="button")
-    return h("div", h("h1", say("Compare")), h("div", others, *talk, copy, class_="row"), class_="row between")
+    sets = dict.fromkeys(side.column.answers for side in shown.sides)
+    shared = ",".join(str(id) for id in sets if shown.session.get_one(Artifact, id).kind == "responses")
+    rank = [link(say("Rank these blind"), f"/new?stage=rank_answers&responses={shared}", class_="button")] if shared else []
+    return h("div", h("h1", say("Compare")), h("div", others, *rank, *talk, copy, class_="row"), class_="row between")
 
 
 def figures(shown: Shown) -> Node:

@@ -5,13 +5,13 @@ from typing import Any
 import gradio as gr
 from sqlmodel import Session
 
-from app.pages import Place, progress, run_title, signed_in, status, unless_seen, when
+from app.pages import Place, people_awaited, progress, run_title, signed_in, status, unless_seen, when
 from app.view import ASSETS, Node, action, go, h, link, served, view
 from app.wording import say
 from engine import submit
 from engine.catalogue import find, recipes, stages
 from storage import listings, queries
-from storage.tables import QUEUED, RUNNING
+from storage.tables import QUEUED, RUNNING, Run
 
 
 def build(place: Place, demo: gr.Blocks) -> None:
@@ -39,6 +39,7 @@ def tree(place: Place) -> list[Node]:
         active = [*queries.runs(session, RUNNING), *reversed(queries.runs(session, QUEUED))]
         recent = queries.runs(session, limit=5)
         found = listings.reports(session)
+        going = [_running(session, run) for run in active[:8]]
     brand = h("div", h("img", src=served(ASSETS / "logo.svg"), alt=""), h("h1", "Dianjing"), class_="brand")
     claim = h("p", say("Align a language model, and see what alignment changed and what it broke."), class_="soft")
     parts: list[Node] = [brand, claim]
@@ -50,7 +51,7 @@ def tree(place: Place) -> list[Node]:
               h("button", say("Start the quickstart"), class_="primary", on="quickstart"),
               class_="card"))  # fmt: skip
     if active:
-        parts += [h("h2", say("Going on")), h("div", *[_running(run) for run in active[:8]], class_="card")]
+        parts += [h("h2", say("Going on")), h("div", *going, class_="card")]
     if found:
         parts.append(h("h2", say("Found last")))
         for report in found:
@@ -69,8 +70,9 @@ def tree(place: Place) -> list[Node]:
     return parts
 
 
-def _running(run: Any) -> Node:
-    return h("div", status(run), link(f"{run.id} {run_title(run)}", f"/runs?run={run.id}"), *progress(run), class_="row")
+def _running(session: Session, run: Run) -> Node:
+    name = link(f"{run.id} {run_title(run)}", f"/runs?run={run.id}")
+    return h("div", status(run), name, *progress(run), *people_awaited(session, run), class_="row")
 
 
 def _card(title: str, text: str, address: str, main: bool = False) -> Node:

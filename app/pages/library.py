@@ -14,7 +14,7 @@ from app.wording import ago, error, number, say, size
 from engine import corrections, library
 from engine.errors import UserError
 from engine.statistics import bootstrap_mean, wilson
-from storage import queries
+from storage import labels, queries
 from storage.tables import Artifact, Run
 
 KINDS = ("model", "dataset", "responses", "rankings", "scores", "report")
@@ -62,7 +62,7 @@ def tree(place: Place, known: dict[str, Any]) -> list[Node]:
 
 
 def _list(session: Session, known: dict[str, Any]) -> list[Node]:
-    everything = queries.artifacts(session)
+    everything = sorted([*queries.artifacts(session), *labels.open_projects(session)], key=lambda a: -(a.id or 0))
     filters = [
         h("a", f"{say(kind or 'all')} {sum(not kind or a.kind == kind for a in everything)}", href=f"/library?kind={kind}", on="kind",
           data={"kind": kind}, class_="on" if known["kind"] == kind else "")
@@ -110,7 +110,7 @@ def _one(place: Place, session: Session, row: Artifact, known: dict[str, Any]) -
         text = say("{name} was deleted {when}. It was made by ", name=row.name, when=ago(row.deleted_at, queries.utc_now()))
         note = h("p", row.note, class_="soft raw") if row.note else None
         return [problem(text, h("div", h("p", by), note)), link(say("The whole library"), "/library")]
-    if row.ready_at is None:
+    if row.ready_at is None and not labels.is_open(session, row.id or 0):
         return [h("h1", row.name, class_="raw"), problem(say("It is not ready yet. It is being made by "), h("p", by))]
     needed = library.needed_by(session, row.id or 0)
     children = queries.made_from(session, row.id or 0)
@@ -164,9 +164,12 @@ def _next(row: Artifact) -> list[Node]:
         tune = link(say("Fine-tune on it"), f"/new?stage=finetune&data={row.id}", class_="button")
         first = [tune] if row.summary.get("format") == "messages" else []
         return [*first, link(say("Curate"), f"/curate?dataset={row.id}", class_="button")]
+    if row.kind == "responses" and not row.summary.get("row_losses"):
+        return [link(say("Rank"), f"/new?stage=rank_answers&responses={row.id}", class_="button")]
     if row.kind == "rankings":
+        read = link(say("See the rankings"), f"/rankings?project={row.id}", class_="button primary")
         stages = {"collect_preferences": say("Collect preferences"), "export_rankings": say("Export")}
-        return [link(words, f"/new?stage={stage}&rankings={row.id}", class_="button") for stage, words in stages.items()]
+        return [read, *[link(words, f"/new?stage={stage}&rankings={row.id}", class_="button") for stage, words in stages.items()]]
     if told := row.summary.get("row_losses"):
         return [link(say("See the rows by loss"), f"/curate?dataset={told['data']}&by={row.id}", class_="button")]
     return []
@@ -275,6 +278,11 @@ def _about(row: Artifact) -> str:
     if row.kind == "model":
         parameters = say("{n:.0f} M parameters", n=told["parameters"] / 1e6) if told.get("parameters") else ""
         return ", ".join(filter(None, [str(told.get("format", "")), parameters, row.note or str(told.get("note", ""))]))
+    if row.kind == "rankings" and told.get("format") == "judge":
+        return f"{told.get('judge', '')}, {say('validated') if told.get('validated') else say('not validated')}"
+    if row.kind == "rankings":
+        items = say("{n} items", n=f"{told['items']:,}") if "items" in told else ""
+        return ", ".join(filter(None, [say("closed") if row.ready_at else say("open"), items, *map(str, told.get("by", []))]))
     if row.kind == "scores" and "row_losses" in told:
         return say("the loss of {n} rows", n=f"{told['row_losses']['rows']:,}")
     if row.kind == "scores":

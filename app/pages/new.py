@@ -18,7 +18,7 @@ from engine import submit
 from engine.catalogue import find, recipes, stages
 from engine.errors import UserError
 from engine.stage import Estimate, Form, Preview, Stage
-from storage import listings, queries
+from storage import labels, listings, queries
 from storage.database import transaction
 from storage.tables import Run
 
@@ -54,8 +54,8 @@ def _load(place: Place, request: gr.Request) -> tuple[dict[str, Any], list[Node]
         return {}, [problem(error(refused)), *_choice()]
     known = {key: value for key, value in settings.items() if key in chosen.model_fields}
     for key in chosen.model_fields:  # /new?stage=finetune&model=4 fills a field from the address
-        if given := as_id(asked(request, key)):
-            known[key] = [given] if get_origin(chosen.model_fields[key].annotation) is list else given
+        if given := [id for part in asked(request, key).split(",") if (id := as_id(part))]:
+            known[key] = given if get_origin(chosen.model_fields[key].annotation) is list else given[0]
     with transaction(place.database) as session:
         queries.want_spare(session, queries.utc_now())
     back = h("p", link(say("← Something else"), "/new"), class_="soft")
@@ -79,11 +79,11 @@ def _choice() -> list[Node]:
 
 def _form(place: Place, chosen: type[Form], settings: dict[str, Any]) -> None:
     with Session(place.database) as session:
-        ready = queries.artifacts(session)
+        offered = [*queries.artifacts(session), *labels.open_projects(session)]
 
     def choices(kind: str, formats: list[str]) -> list[tuple[str, int]]:
-        fitting = [a for a in ready if a.kind == kind and (not formats or a.summary.get("format") in formats)]
-        return [(a.name, a.id or 0) for a in fitting]
+        fitting = [a for a in offered if a.kind == kind and (not formats or a.summary.get("format") in formats)]
+        return [(a.name if a.ready_at else say("{name} (waits for people)", name=a.name), a.id or 0) for a in fitting]
 
     with gr.Row():
         with gr.Column(scale=3, min_width=340):

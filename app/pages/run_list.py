@@ -6,7 +6,7 @@ from typing import Any
 from sqlmodel import Session
 
 from app import charts
-from app.pages import missing, progress, run_title, status, when
+from app.pages import missing, people_awaited, progress, run_title, status, when
 from app.view import Node, empty, h, link, table
 from app.wording import number, say
 from storage import listings, queries
@@ -106,7 +106,7 @@ def _table(session: Session, runs: Sequence[Run], known: dict[str, Any], pick: b
             [
                 *([box] if pick else []),
                 status(run),
-                h("div", title, *reason, h("div", *progress(run), class_="row")),
+                h("div", title, *reason, h("div", *progress(run), *people_awaited(session, run), class_="row")),
                 h("span", when(run), class_="soft nowrap"),
             ]
         )

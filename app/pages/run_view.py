@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from sqlmodel import Session
 
 from app import form
-from app.pages import missing, progress, run_title, settings_table, status, tell_button, when
+from app.pages import missing, people_awaited, progress, run_title, settings_table, status, tell_button, when
 from app.view import Node, h, link, problem
 from app.wording import say
 from engine import conversations, differences, library
@@ -54,8 +54,8 @@ def head(session: Session, run: Run) -> list[Node]:
         ),
         h("p", h("span", name, class_="raw"), class_="soft"),
     ]
-    if progress(run):
-        parts.append(h("div", *progress(run), class_="row"))
+    if going := [*progress(run), *people_awaited(session, run)]:
+        parts.append(h("div", *going, class_="row"))
     if run.error:
         parts.append(problem(run.error))
     if sentence:
