@@ -291,7 +291,7 @@ def test_the_card_says_who_ranked_and_how_far_they_agree(collect: Callable[..., 
     assert {row["rankings"] for row in train + heldout} == {1}
     card = (folder / "card.md").read_text()
     for told in (
-        "Two raters say the same of two answers: 100% (", "ties: 28", "skipped: 1", "Be fair.", "Versions raters had read: 0 (80 labels)",
+        "Two raters say the same of two answers: 100% (", "ties: 28", "skipped: 1", "Be fair.", "had read: not known (80 labels)",
         "The answer shown first wins: not enough labels", "number 81", "By overall; labels: each rater",
     ):  # fmt: skip
         assert told in card
@@ -416,3 +416,24 @@ def test_the_file_trains_in_plain_trl(collect: Callable[..., Any], tmp_path: Pat
         scoring, args=RewardConfig(str(tmp_path / "reward"), **plain), train_dataset=data["train"], processing_class=tokenizer
     )  # fmt: skip
     assert 0 < reward.train().training_loss < 5
+
+
+def test_the_other_rows_train_in_plain_trl_too(collect: Callable[..., Any], tmp_path: Path) -> None:
+    from datasets import load_dataset
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from trl import KTOConfig, KTOTrainer, SFTConfig, SFTTrainer
+
+    from tests.tiny_model import untrained_model
+
+    folder = untrained_model(tmp_path / "model")
+    items = [asked(n, "yes, it is blue.", "no, it is red.", prompt=f"is the colour {n}?") for n in range(8)]
+    given = project(items, [said(n, "ann", "yes, it is blue. > no, it is red.", accepted_above=1, better=f"it is {n}.") for n in range(8)])
+    plain: dict[str, Any] = {"use_cpu": True, "bf16": False, "max_steps": 2, "report_to": "none", "per_device_train_batch_size": 2}
+    for rows, trainer, config in (("unpaired", KTOTrainer, KTOConfig), ("demonstrations", SFTTrainer, SFTConfig)):
+        made = collect(given, rows=rows, heldout=0)[-1]
+        data = load_dataset("json", data_files=str(made / "train.jsonl"), split="train", cache_dir=tmp_path)
+        teacher = trainer(
+            AutoModelForCausalLM.from_pretrained(folder), args=config(str(tmp_path / rows), **plain), train_dataset=data,
+            processing_class=AutoTokenizer.from_pretrained(folder),
+        )  # fmt: skip
+        assert teacher.train().training_loss > 0

@@ -74,7 +74,7 @@ def card(name: str, source: str, told: Mapping[str, Any]) -> str:
     lines += ["", "## Known answers", "", f"- Right on the pairs of gold items: {_figure(told['gold'], True)}"]
     lines += ["", "## Left out", "", *(f"- {reason}: {count:,}" for reason, count in told["left_out"].items())]
     lines += [] if told["left_out"] else ["Nothing."]
-    versions = ", ".join(f"{version} ({count:,} labels)" for version, count in told["guideline_versions"].items())
+    versions = ", ".join(f"{'not known' if v == '0' else v} ({count:,} labels)" for v, count in told["guideline_versions"].items())
     lines += ["", "## Guideline", "", f"Versions raters had read: {versions or 'none'}. The newest one says:", ""]
     lines.append(told["guideline"] or "(nothing)")
     return "\n".join(lines) + "\n"
