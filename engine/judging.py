@@ -216,7 +216,7 @@ def standing(summary: Mapping[str, Any]) -> str:
     whom = _tested_by(agreement)
     figure, of = agreement[whom], f" of {agreement['of']}" if agreement["of"] else ""
     if figure["items"] and not figure["decided"]:
-        return "not validated: most people say of no two answers which is better"
+        return "not validated: of no two answers do most people say which is better"
     if not figure["decided"]:
         return f"not validated: nobody has ranked {agreement['of'] or 'these answers'}"
     if not figure["n"]:

@@ -18,7 +18,7 @@ from engine.settings import SamplingSettings
 from engine.stages.measure.compare_answers import read_answers, references
 
 if TYPE_CHECKING:
-    from engine.chat import Messages
+    from engine.chat import Chat, Messages
     from engine.rankings import Asked
     from engine.stages.measure.judge import Judge
     from engine.work import Work
@@ -78,7 +78,7 @@ def weigh(work: "Work", stage: "Judge", items: "list[Asked]", criterion: str, ke
     done = 0
     for chunk in _chunks(asked, stage.batch_size * BATCHES // len(asked[0][1])):
         began = perf_counter()
-        ids = [chat.prompt_ids(messages, thinking) for _, some in chunk for messages in some]
+        ids = [chat.prompt_ids(_unmarked(chat, messages), thinking) for _, some in chunk for messages in some]
         heard: dict[int, Heard] = {}
         for places, logs in beginnings(loaded, chat, ids, WORDS[stage.how], stage.batch_size):
             heard |= {place: weighed(stage.how, one) for place, one in zip(places, logs, strict=True)}
@@ -123,6 +123,18 @@ def _gives_likely(endpoint: Endpoint, stage: "Judge", messages: "Messages", inte
     except Refused:  # some servers refuse the question rather than leave them out
         return False
     return not isnan(weighed_likely(stage.how, reply.likely).value)
+
+
+def _unmarked(chat: "Chat", messages: "Messages") -> "Messages":
+    """The same without special tokens: an answer that holds one could end the question and speak for the judge."""
+    special = [token.content for token in chat.tokenizer.get_added_tokens_decoder().values() if token.special]
+    found = []
+    for turn in messages:
+        text = turn["content"]
+        for token in special:
+            text = text.replace(token, f"{token[:1]} {token[1:]}")
+        found.append(turn | {"content": text})
+    return found
 
 
 def _told(stage: "Judge", item: "Asked", heard: "Sequence[Heard | None]") -> Judged:
