@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from engine import curation
 from engine.curation import Change, Line, Search, described, found, laid, rewritten, row_keys, tag, tags_of, texts, valid
 from engine.errors import UserError
-from engine.stages.data._formats import FIELDS, BadRow, convert
+from engine.stages.data._formats import LAYOUTS, BadRow, convert
 
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20).filter(str.strip)
 
@@ -31,6 +31,7 @@ ROWS = {
     "unpaired": {"prompt": ask, "completion": say, "label": True},
     "prompts": {"prompt": ask, "answer": "so", "accept": ["thus", "hence"], "tags": ["why"]},
     "text": {"text": "a text"},
+    "tiers": {"prompt": ask, "responses": ["so.", "no."], "tiers": [[1], [0]], "comment": "the second is right"},
 }
 
 
@@ -49,7 +50,11 @@ def test_a_key_is_the_same_in_every_release() -> None:
     assert row_keys("train", [{"text": "é"}] * 2) == [digest, f"{digest}-2"]
 
 
-@pytest.mark.parametrize("format", FIELDS)
+def test_every_format_is_tried_here() -> None:
+    assert {stored for _, stored, _ in LAYOUTS.values()} == set(ROWS)
+
+
+@pytest.mark.parametrize("format", ROWS)
 def test_each_text_of_each_format_can_be_rewritten_and_nothing_else_moves(format: str) -> None:
     row = ROWS[format]
     for text in texts(row):
@@ -61,7 +66,7 @@ def test_each_text_of_each_format_can_be_rewritten_and_nothing_else_moves(format
     assert ROWS[format] == row
 
 
-@pytest.mark.parametrize("format", FIELDS)
+@pytest.mark.parametrize("format", ROWS)
 def test_what_an_import_refuses_is_refused_with_the_same_words(format: str) -> None:
     place = texts(ROWS[format])[0].place
     with pytest.raises(UserError, match="is empty") as refused:
@@ -85,7 +90,7 @@ def test_line_ends_that_a_browser_cannot_hold_are_no_change() -> None:
     assert rewritten("messages", row, {"messages.0": "one\ntwo", "messages.1": "so."})["messages"][0]["content"] == "one\ntwo"
 
 
-@given(st.sampled_from(list(FIELDS)), TEXT)
+@given(st.sampled_from(list(ROWS)), TEXT)
 def test_a_rewritten_row_is_valid_or_refused(format: str, typed: str) -> None:
     row = ROWS[format]
     place = texts(row)[-1].place
