@@ -54,16 +54,27 @@ def _span(one: dict[str, Any]) -> str:
 
 
 def _histogram(told: dict[str, Any]) -> Node:
-    """One row a bin, both sides on one scale, highest rewards on top."""
+    """Both sides on one scale, the lowest rewards on the left; what is drawn stands in a table below, folded."""
     edges, most = told["edges"], max(*told["chosen"], *told["rejected"], 1)
+    bins = list(zip(edges, edges[1:], told["chosen"], told["rejected"], strict=False))
+    bars = [h("span", _bar(one[2], most, "chosen"), _bar(one[3], most, "rejected"), title=_told(*one)) for one in bins]
+    sides = (("chosen", say("chosen (n = {n:,})", n=told["pairs"])), ("rejected", say("rejected (n = {n:,})", n=told["pairs"])))
+    key = [h("span", h("i", class_=side), words) for side, words in sides]
     rows: list[list[Node]] = [
-        [f"{low:+.2f} … {high:+.2f}", _bar(chosen, most, "learned"), str(chosen or ""), _bar(rejected, most, "forgot"), str(rejected or "")]
-        for low, high, chosen, rejected in zip(edges, edges[1:], told["chosen"], told["rejected"], strict=False)
+        [f"{low:+.2f} … {high:+.2f}", str(chosen), str(rejected)] for low, high, chosen, rejected in bins[::-1] if chosen or rejected
     ]
-    head = [say("Reward"), say("Chosen"), say("n = {n:,}", n=told["pairs"]), say("Rejected"), say("n = {n:,}", n=told["pairs"])]
-    return table(head, rows[::-1], "histogram")
+    return h(
+        "div",
+        h("div", *bars, class_="histogram", role="img", aria_label=say("Rewards of chosen and rejected answers")),
+        h("div", h("span", f"{edges[0]:+.2f}"), h("span", *key, class_="key"), h("span", f"{edges[-1]:+.2f}"), class_="row between"),
+        h("details", h("summary", say("The same in numbers")), table([say("Reward"), say("Chosen"), say("Rejected")], rows, "narrow")),
+    )
 
 
 def _bar(count: int, most: int, side: str) -> Node:
-    ends: dict[str, Any] = {"from": 0, "to": count / most}
-    return h("span", h("i", class_="band", **ends), class_=f"bar after {side}", aria_hidden="true")
+    ends: dict[str, Any] = {"to": count / most}
+    return h("i", class_=side, **ends)
+
+
+def _told(low: float, high: float, chosen: int, rejected: int) -> str:
+    return say("{low:+.2f} to {high:+.2f}: {chosen} chosen, {rejected} rejected", low=low, high=high, chosen=chosen, rejected=rejected)

@@ -32,6 +32,7 @@ def accuracy_by_prompt(prompts: Sequence[Ranked], rewards: Sequence[Sequence[flo
     mean, low, high = bootstrap_mean(shares)
     if set(shares) <= {0.0, 1.0}:
         low, high = wilson(round(sum(shares)), len(shares))
+        low, high = min(low, mean), max(high, mean)  # which rounding may miss
     return {"rate": mean, "low": low, "high": high, "prompts": len(shares), "pairs": sum(len(one.pairs) for one in prompts)}
 
 
