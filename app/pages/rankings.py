@@ -88,7 +88,7 @@ def tree(place: Place, known: dict[str, Any]) -> list[Node]:
         back = h("p", link(say("← All rankings"), "/rankings"), class_="soft")
         head = rankings_head.tree(session, row, project, told, known["signs_in"])
         tabs = _tabs(known, criteria(project.settings))
-        figures = rankings_figures.tree(told) if told.people else [_nobody(told)]
+        figures = rankings_figures.tree(session, told) if told.people else [_nobody(told)]
         return [back, *head, *tabs, *figures, *rankings_queue.tree(session, row, told, known), *rankings_queue.written(session, row, known)]
 
 

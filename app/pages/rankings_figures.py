@@ -1,5 +1,8 @@
 """What a project's labels say, drawn: the strengths of models, how far people agree, what biases them, who ranked how much."""
 
+from sqlmodel import Session
+
+from app.pages import model_look
 from app.view import Node, h, interval, table
 from app.wording import ago, duration, say
 from engine.agreement import Bias
@@ -22,10 +25,10 @@ EXPLAINED = {
 }
 
 
-def tree(told: Summary) -> list[Node]:
+def tree(session: Session, told: Summary) -> list[Node]:
     """The picture, then the tables."""
     return [
-        *_strengths(told),
+        *_strengths(session, told),
         h("h2", say("How far the labels can be trusted")),
         _trust(told),
         h("details", h("summary", say("What these numbers mean")), *_explained()),
@@ -58,23 +61,25 @@ def _figure(figure: Figure, form: str) -> str:
     return say("{value} ({low} to {high})", value=value, low=low, high=high)
 
 
-def _strengths(told: Summary) -> list[Node]:
+def _strengths(session: Session, told: Summary) -> list[Node]:
     if len(told.models) < 2:
         return []
+    looks = {row.name: model_look(row.id or 0) for row in queries.artifacts(session, "model", ready=False)}
     ends = [end for one in told.strengths for end in one.strength.interval or ()]
     low, high = (min(ends) - 0.1, max(ends) + 0.1) if ends else (0.0, 1.0)
     rows: list[list[Node]] = []
-    for place, one in enumerate(told.strengths):
+    for one in told.strengths:
         figure, span = one.strength, one.strength.interval
         bar: Node = ""
         if span and figure.value is not None:
             value, least, most = ((end - low) / (high - low) for end in (figure.value, *span))
-            bar = interval(value, least, most, f"m{place % 6}")
+            bar = interval(value, least, most, looks.get(one.model) or model_look(told.models.index(one.model)))
         shown = h("div", bar, h("small", _figure(figure, ".2f")), class_="strength")
-        rows.append([h("span", one.model, class_="raw"), shown, rate(one.win_rate), f"{one.win_rate.n:,}"])
+        won = say("{share}, n = {n}", share=rate(one.win_rate), n=f"{one.win_rate.n:,}")
+        rows.append([h("span", one.model, class_="raw"), shown, won])
     parts: list[Node] = [
         h("h2", say("Which model is preferred")),
-        table([say("Model"), say("Strength, 95 % interval"), say("Won"), say("Comparisons")], rows, class_="strengths"),
+        table([say("Model"), say("Strength, 95 % interval"), say("Won")], rows, class_="strengths"),
     ]
     places = range(len(told.models))
     cells: list[list[Node]] = [[h("span", told.models[i], class_="raw"), *[_won(told, i, j) for j in places]] for i in places]
@@ -104,11 +109,11 @@ def _trust(told: Summary) -> Node:
     ]
     if told.gold.total.n:
         rows.append(_line("Known answers", rate(told.gold.total), told.gold.total))
-    return table([say("Figure"), say("Value, 95 % interval"), say("Counted"), say("Items")], rows)
+    return table([say("Figure"), say("Value, 95 % interval"), say("Counted")], rows)
 
 
 def _line(name: str, value: str, figure: Figure) -> list[Node]:
-    return [say(name), value, f"{figure.n:,}", f"{figure.n_items:,}"]
+    return [say(name), value, say("{n} of {items} items", n=f"{figure.n:,}", items=f"{figure.n_items:,}")]
 
 
 def _bias(bias: Bias) -> str:

@@ -14,6 +14,7 @@ from engine import labelling
 from engine.errors import UserError
 from engine.judging import facts, standing
 from engine.labelling import LONGEST
+from engine.rankings import OVERALL
 from engine.rankings_report import Summary
 from storage import labels, queries
 from storage.tables import FINAL, Artifact, Project
@@ -75,7 +76,8 @@ def sentence(told: Summary) -> str:
         return say("None of {n} items is ranked yet.", n=f"{told.items:,}")
     by = say("1 person") if told.raters == 1 else say("{n} people", n=f"{told.raters:,}")
     done = say("{done} of {items} items ranked by {by}.", done=f"{told.done:,}", items=f"{told.items:,}", by=by)
-    return " ".join([done, _agreement(told), preference(told)])
+    by = "" if told.criterion == OVERALL else say("By {criterion}:", criterion=told.criterion)
+    return " ".join(filter(None, [done, by, _agreement(told), preference(told)]))
 
 
 def _agreement(told: Summary) -> str:

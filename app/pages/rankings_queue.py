@@ -89,7 +89,7 @@ def _rater(one: Label, names: Sequence[str], letters: Mapping[str, str], item: I
     order: Node = say("skipped: {reason}", reason=say(one.reason)) if one.act == SKIP else _orders(one, names, letters)
     take = h("button", say("Take this"), on="settle", data=_pressed(item, last, rater=one.rater), class_="small",
              aria_label=say("Settle as {rater} has it", rater=one.rater)) if one.act == RANK else None  # fmt: skip
-    comment = h("span", "„", one.comment, "“", class_="raw soft") if one.comment else None
+    comment = h("span", "“", one.comment, "”", class_="raw soft") if one.comment else None
     better = h("details", h("summary", say("A better answer")), h("pre", one.better, class_="raw")) if one.better else None
     return h("div", h("div", h("b", one.rater, class_="raw"), order, *flags, take, class_="row tools"), comment, better)
 

@@ -13,11 +13,12 @@ from playwright.sync_api import Browser
 from sqlmodel import Session
 
 from app import access_pages
-from storage import answers, listings, queries
+from storage import answers, labels, listings, queries
 from storage.database import open_database
 from storage.files import Home
 from tests.browser.conftest import chromium, dashboard
 from tests.browser.seed import seed
+from tests.rankings_seed import seed_project
 
 MEASURED = '[["contains", []]]'
 README = ("home", "new", "runs", "run", "forgetting", "compare", "talk", "report", "library")
@@ -35,6 +36,7 @@ def main() -> None:
         home = given.home or Path(place) / "filled"
         if not given.home:
             seed(Home(home))
+            seed_project(open_database(Home(home)))
         found = pages(home)
         with dashboard(home, "--no-spare") as address:
             for width, theme in ((1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")):
@@ -61,6 +63,7 @@ def pages(home: Path) -> dict[str, str]:
         runs = {(run.stage, run.status): run.id for run in queries.runs(session)}
         kinds = {artifact.kind: artifact.id for artifact in queries.artifacts(session)}
         trained = [str(run.id) for run in queries.runs(session, stage="finetune")]
+        asked = [project.artifact for project, _ in labels.projects(session)]
         talks = [run.id for run in listings.conversations(session)]
         columns = {one.name: [answers.key_of(column, one) for column in answers.columns(one)] for one in answers.sets(session)}
         most = max(columns.values(), key=len, default=[])
@@ -85,6 +88,8 @@ def pages(home: Path) -> dict[str, str]:
         "report": f"/report?report={kinds.get('report', '')}",
         "library": "/library",
         "curate": f"/curate?dataset={kinds.get('dataset', '')}",
+        "rankings": "/rankings",
+        "ranking": f"/rankings?project={asked[0] if asked else ''}",
         "missing": "/runs?run=999",
     }
 
