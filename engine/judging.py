@@ -235,7 +235,9 @@ def standing(summary: Mapping[str, Any]) -> str:
 
 
 def facts(summary: Mapping[str, Any]) -> list[str]:
-    """What else is worth knowing of a judge, as sentences, from the summary of what it made."""
+    """What else is worth knowing of a judge, as sentences, from the summary of what it made; none of rankings by people."""
+    if summary.get("format") != "judge":
+        return []
     told, turns, length = [], summary["consistency"], summary["length_bias"]
     if turns and turns["share"]["value"] is not None:
         (low, high), share = turns["share"]["interval"], turns["share"]["value"]

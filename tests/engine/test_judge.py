@@ -325,6 +325,11 @@ def test_nothing_to_judge_by_is_an_error_that_says_why(database, home, project):
         assert "nothing could be judged (no right answer is known)" in session.get_one(Run, run).error
 
 
+def test_of_rankings_by_people_nothing_is_said_as_of_a_judge():
+    assert standing({"format": "project", "items": 3}) == ""
+    assert judging.facts({}) == []
+
+
 def test_a_judge_is_validated_by_enough_people(project, result):
     _, summary = result(rankings=project(12, people=("ann",)), **LENGTH)
     assert summary["validated"] is True
