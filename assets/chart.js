@@ -55,14 +55,15 @@
     const headed = state.lines.some((line) => line.heading); // panels of several lines each: their names stand at their ends
     const soft = css("--dj-soft"), grid = css("--dj-line");
     const made = {
-      uirevision: "constant", margin: { l: 52, r: width < 500 ? 12 : headed ? 160 : 116, t: panels > 1 ? 24 : 8, b: 36 }, hovermode: "x unified", height: headed && panels > 1 ? 560 : panels > 1 ? 130 * panels + 50 : 300,
+      uirevision: "constant", margin: { l: 52, r: width < 500 ? 12 : headed ? 160 : 116, t: panels > 1 ? 24 : 8, b: 36 }, hovermode: "x unified", height: headed && panels === 2 ? 560 : panels > 1 ? (headed ? 190 : 130) * panels + 50 : 300,
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: "ui-sans-serif, system-ui, sans-serif", size: 12, color: soft },
       hoverlabel: { bgcolor: css("--dj-card"), bordercolor: grid, font: { color: css("--dj-ink") } },
       xaxis: { showgrid: false, zeroline: false, linecolor: grid, title: { text: state.words.step, standoff: 6 }, anchor: panels > 1 ? `y${panels}` : "y" },
       annotations: [],
     };
     for (let panel = 0; panel < panels; panel++) {
-      const domain = headed ? [[0.66, 1], [0, 0.56]][panel] : [1 - (panel + 0.86) / panels, 1 - panel / panels];
+      const share = headed ? 0.82 : 0.86; // of its height that a panel's lines have; the rest is its name's
+      const domain = headed && panels === 2 ? [[0.66, 1], [0, 0.56]][panel] : [1 - (panel + share) / panels, 1 - panel / panels];
       const axis = { gridcolor: grid, zeroline: false, domain, automargin: true, nticks: panels > 1 && !headed ? 3 : 6 };
       if (panels === 1) delete axis.domain;
       const titled = state.lines.find((line) => line.panel === panel);
@@ -78,7 +79,7 @@
     for (const [x, name] of state.marks ?? []) made.annotations.push({ text: name.replace(/[<>&]/g, " ").slice(0, 22), x, xanchor: "left", yref: "paper", y: 1, yanchor: "bottom", showarrow: false, font: { size: 11, color: soft } });
     if ((state.marks ?? []).length || state.png) made.margin.t = 30;
     made.modebar = { bgcolor: "rgba(0,0,0,0)", color: soft, activecolor: css("--dj-ink") };
-    if (width >= 500) for (let panel = 0; panel < panels && (panels === 1 || headed); panel++) label_ends(state, made, panel, panels === 1 ? 230 : panel ? 265 : 160);
+    if (width >= 500) for (let panel = 0; panel < panels && (panels === 1 || headed); panel++) label_ends(state, made, panel, panels === 1 ? 230 : panels > 2 ? 150 : panel ? 265 : 160);
     if ((panels === 1 || headed) && width < 500) {
       made.showlegend = true;
       made.legend = headed ? { orientation: "h", y: -0.14, yanchor: "top" } : { orientation: "h", y: 1.12 };

@@ -1,6 +1,7 @@
 """The two scripts by themselves, on a blank page: what they draw, what they refuse, what they keep."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,17 @@ def test_bars_are_placed_by_numbers_alone(view: Page) -> None:
 LINE = {"series": "loss", "label": "Loss", "panel": 0, "colour": "#0072B2", "marker": "circle", "sparse": False}
 POINTS = {"loss": [[1, 3], [2, None], [3, 2]]}
 WHOLE = {"lines": [LINE], "points": POINTS, "after": None, "cursor": 3, "words": {"step": "step", "gap": "gap"}}
+
+
+@pytest.mark.parametrize("panels", [2, 3, 6])
+def test_panels_with_headings_stand_below_each_other_however_many(chart: Page, panels: int) -> None:
+    lines = [LINE | {"series": f"s{n}", "panel": n, "heading": f"Panel {n}" if n else ""} for n in range(panels)]
+    show(chart, WHOLE | {"lines": lines, "points": {f"s{n}": POINTS["loss"] for n in range(panels)}})
+    layout = chart.evaluate("document.querySelector('.dj-chart').layout")
+    domains = [layout[f"yaxis{n + 1}" if n else "yaxis"]["domain"] for n in range(panels)]
+    assert all(above[0] > below[1] for above, below in pairwise(domains))
+    assert min(domains[-1]) >= 0
+    assert {f"Panel {n}" for n in range(1, panels)} <= {note["text"] for note in layout["annotations"]}
 
 
 def drawn(page: Page) -> list[Any]:
