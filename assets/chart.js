@@ -55,7 +55,7 @@
     const headed = state.lines.some((line) => line.heading); // panels of several lines each: their names stand at their ends
     const soft = css("--dj-soft"), grid = css("--dj-line");
     const made = {
-      uirevision: "constant", margin: { l: 52, r: width < 500 ? 12 : headed ? 160 : 116, t: panels > 1 ? 24 : 8, b: 36 }, hovermode: "x unified", height: headed && panels === 2 ? 560 : panels > 1 ? (headed ? 190 : 130) * panels + 50 : 300,
+      uirevision: "constant", margin: { l: 52, r: width < 500 ? 12 : headed ? (panels > 2 ? 188 : 160) : 116, t: panels > 1 ? 24 : 8, b: 36 }, hovermode: "x unified", height: headed && panels === 2 ? 560 : panels > 1 ? (headed ? 190 : 130) * panels + 50 : 300,
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: "ui-sans-serif, system-ui, sans-serif", size: 12, color: soft },
       hoverlabel: { bgcolor: css("--dj-card"), bordercolor: grid, font: { color: css("--dj-ink") } },
       xaxis: { showgrid: false, zeroline: false, linecolor: grid, title: { text: state.words.step, standoff: 6 }, anchor: panels > 1 ? `y${panels}` : "y" },

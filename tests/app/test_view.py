@@ -51,7 +51,7 @@ def test_what_is_said_of_preferences_stands_together_below_the_losses() -> None:
     names = ["rewards/chosen", "eval_rewards/chosen", "rewards/rejected", "logps/chosen", "accuracy", "ability/arithmetic"]
     assert [(line.label, line.panel) for line in charts.of_run(["loss", *names, "grad_norm"], main=True)] == [
         ("Loss", 0), ("Chosen reward", 1), ("Held-out chosen reward", 1), ("Rejected reward", 1),
-        ("Reward accuracy", 2), ("Chosen log-probability", 3), ("Arithmetic", 4),
+        ("Accuracy", 2), ("Chosen log-probability", 3), ("Arithmetic", 4),
     ]  # fmt: skip
     assert [line.series for line in charts.of_run([*names, "grad_norm"], main=False)] == ["grad_norm"]
 
