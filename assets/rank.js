@@ -344,7 +344,7 @@
     }
 
     function save() {
-      if (state) keep("sessionStorage", draft(), state);
+      if (state && mode !== "feedback") keep("sessionStorage", draft(), state);
     }
 
     function paint() {
@@ -491,7 +491,7 @@
 
     function grab(event) {
       const handle = event.target.closest?.("[data-drag]");
-      if (!handle || !state || (pending && !pending.failed) || event.button > 0) return;
+      if (!handle || !state || mode === "feedback" || (pending && !pending.failed) || event.button > 0) return;
       const what = handle.dataset.drag, from = [event.clientX, event.clientY];
       let ghost = null, over = null;
       const move = (now) => {
@@ -542,6 +542,10 @@
     window.addEventListener("offline", fail);
     window.addEventListener("pagehide", save);
     document.addEventListener("keydown", key);
+    root.addEventListener("click", (event) => { // what is on its way, or was submitted, is not changed
+      const act = event.target.closest("button")?.dataset.act;
+      if (act && ((pending && !pending.failed) || (mode === "feedback" && act !== "go_on"))) { event.stopPropagation(); event.preventDefault(); }
+    }, true);
     root.addEventListener("pointerdown", grab);
     begin();
     watch("value", begin);

@@ -278,8 +278,7 @@ def _guideline_is_read(session: Session, project: Project, said: Mapping[str, An
 
 
 def _close_if_complete(session: Session, project: Project, now: datetime) -> None:
-    done, of = labels.progress(session, project)
-    if done == of:
+    if labels.is_complete(session, project):
         labels.close(session, project, now)
 
 

@@ -18,6 +18,8 @@ RANK, SKIP, UNDO, SETTLE = "rank", "skip", "undo", "settle"
 NORMAL, GOLD, PRACTICE, REPEAT = "normal", "gold", "practice", "repeat"
 COUNTED = (NORMAL, GOLD)  # a project is complete when these have their raters
 GAP = 5  # items between one and its repeat
+# Made once: to make an alias takes longer than most of these queries.
+SUPERSEDING, FIRST, SINCE = aliased(Label), aliased(Label), aliased(Label)
 
 
 def open_project(
@@ -75,8 +77,7 @@ def items(session: Session, project: int) -> Sequence[Item]:
 
 def current(acts: Sequence[str] = (RANK, SKIP), table: type[Label] = Label) -> ColumnElement[bool]:
     """Which labels count: of these acts, and not superseded."""
-    later = aliased(Label)
-    superseded = select(later.id).where(later.supersedes == col(table.id)).exists()
+    superseded = select(SUPERSEDING.id).where(SUPERSEDING.supersedes == col(table.id)).exists()
     return and_(col(table.act).in_(acts), ~superseded)
 
 
@@ -97,6 +98,13 @@ def progress(session: Session, project: Project) -> tuple[int, int]:
     total = session.exec(select(func.count()).select_from(Item).where(counted)).one()
     lacking = select(func.count()).select_from(Item).where(counted, _said(project.artifact) < _wanted(project))
     return total - session.exec(lacking).one(), total
+
+
+def is_complete(session: Session, project: Project) -> bool:
+    """Whether every item has its raters. It looks from the end, where a project is complete last."""
+    counted = and_(col(Item.project) == project.artifact, col(Item.kind).in_(COUNTED))
+    lacking = select(Item.id).where(counted, _said(project.artifact) < _wanted(project))
+    return session.exec(lacking.order_by(col(Item.position).desc()).limit(1)).first() is None
 
 
 def open_to(session: Session, project: Project, rater: str, now: datetime) -> int:
@@ -171,22 +179,23 @@ def with_event(session: Session, client_event_id: str) -> Label | None:
 
 
 def _next(session: Session, project: int, rater: str, now: datetime) -> Item | None:
-    here = select(Item).where(Item.project == project).order_by(col(Item.position), col(Item.id)).limit(1)
+    here = select(Item).where(Item.project == project).limit(1)
+    few, many = here.order_by(col(Item.kind), col(Item.id)), here.order_by(col(Item.position), col(Item.id))  # each by its own index
     mine = _mine(project, rater)
-    first, later = aliased(Label), aliased(Label)
-    since = select(func.count()).where(later.rankings == project, later.rater == rater, current(table=later), col(later.id) > col(first.id))
+    after = and_(col(SINCE.rankings) == project, col(SINCE.rater) == rater, current(table=SINCE), col(SINCE.id) > col(FIRST.id))
+    since = select(func.count()).where(after).scalar_subquery()
 
     def again(gap: int) -> ColumnElement[bool]:
-        said = select(first.id).where(first.item == Item.of, first.rater == rater, current((RANK,), first), since.scalar_subquery() >= gap)
+        said = select(FIRST.id).where(FIRST.item == Item.of, FIRST.rater == rater, current((RANK,), FIRST), since >= gap)
         return and_(col(Item.kind) == REPEAT, ~mine, said.correlate(Item).exists())
 
-    ways: list[Sequence[ColumnElement[bool]]] = [
-        (col(Item.kind) == PRACTICE, ~mine),
-        (again(GAP),),
-        (col(Item.kind).in_(COUNTED), *_free(project, rater, now)),
-        (again(1),),
+    ways = [
+        few.where(col(Item.kind) == PRACTICE, ~mine),
+        few.where(again(GAP)),
+        many.where(col(Item.kind).in_(COUNTED), *_free(project, rater, now)),
+        few.where(again(1)),
     ]
-    return next((found for way in ways if (found := session.exec(here.where(*way)).first())), None)
+    return next((found for way in ways if (found := session.exec(way).first())), None)
 
 
 def _mine(project: int, rater: str) -> ColumnElement[bool]:

@@ -212,7 +212,10 @@ class Guideline(SQLModel, table=True):
 class Item(SQLModel, table=True):
     """One prompt with 2 to 9 answers to rank. A repeat shows an item again, in another order, to whoever ranked it."""
 
-    __table_args__ = (Index("ix_item_project_position", "project", "position"),)
+    __table_args__ = (
+        Index("ix_item_project_position", "project", "position"),
+        Index("ix_item_project_kind_wanted", "project", "kind", "wanted"),  # counts do not read the texts
+    )
     id: int | None = Field(default=None, primary_key=True)
     project: int = Field(foreign_key="project.artifact")
     position: int

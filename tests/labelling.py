@@ -30,7 +30,8 @@ def add_project(
         asked = []
         for n in range(items):
             choices = tuple(Choice(f"{n}-{m}", texts(n, m), MODELS[m % 4]) for m in range(answers))
-            given = {"kind": "normal", "prompt": [{"role": "user", "content": f"Question {n}?"}]} | (more(n) if more else {})
+            given = {"kind": "normal", "prompt": [{"role": "user", "content": f"Question {n}?"}], "wanted": settings.get("raters", 1)}
+            given |= more(n) if more else {}
             asked.append(Asked(0, prompt_key=f"k{n}", choices=choices, **given))
         plain = {"mode": "rank", "ties": True, "criteria": [], "raters": 1} | settings
         rankings.open_project(session, artifact.id, plain, guideline, asked, now)

@@ -82,7 +82,8 @@ def opened(place: Place, request: gr.Request) -> tuple[Any, Any]:
 def overview(place: Place, request: gr.Request, who: str, now: datetime) -> list[Node]:
     """Every project that can be ranked, with how far this person is."""
     with Session(place.database) as session:
-        rows = [_card(session, project, artifact, who, _typed(request, who), now) for project, artifact in labels.projects(session)]
+        found = sorted(labels.projects(session), key=lambda one: one[0].closed_at is not None)
+        rows = [_card(session, project, artifact, who, _typed(request, who), now) for project, artifact in found]
     head: list[Node] = [h("h1", say("Label")), *signed_in(request)]
     if request.username in (None, LOCAL):
         box = h("input", on="name", type="text", value="" if who == LOCAL else who, placeholder=LOCAL, aria_label=say("Your name"))

@@ -64,6 +64,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_item_of", "item", ["of"])
     op.create_index("ix_item_project_position", "item", ["project", "position"])
+    op.create_index("ix_item_project_kind_wanted", "item", ["project", "kind", "wanted"])
     op.create_table(
         "lease",
         sa.Column("item", sa.Integer(), nullable=False),
