@@ -33,11 +33,11 @@ QUIET = [
 
 
 @contextmanager
-def dashboard(home: Path, *options: str) -> Iterator[str]:
-    """`dianjing ui` on a free port; its address. It and its dispatcher are gone afterwards."""
+def dashboard(home: Path, *options: str, port: int = 0) -> Iterator[str]:
+    """`dianjing ui` on a free port, or on this one again; its address. It and its dispatcher are gone afterwards."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        port = port or probe.getsockname()[1]
     words = [sys.executable, "-P", "-m", "engine", "ui", "--home", str(home), "--port", str(port), *options]
     home.mkdir(parents=True, exist_ok=True)
     with (home / "ui.txt").open("w") as log:
@@ -99,7 +99,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 
 def _wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(600):
+    for _ in range(1800):
         try:
             urllib.request.urlopen(f"{address}/health", timeout=2).close()
             return
