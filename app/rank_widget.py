@@ -19,7 +19,7 @@ def rank_widget(**options: Any) -> gr.HTML:
     A function and not a subclass: Gradio writes a stub file beside every module that subclasses a component.
     """
     return gr.HTML(
-        html_template="<div class='dj dj-rank'></div>",
+        html_template="<div class='dj-rank'></div>",
         js_on_load="""dianjing.rank(element, props, watch, {
             submit: (data) => trigger('submit', data), undo: (data) => trigger('undo', data), more: (data) => trigger('more', data),
         })""",

@@ -526,6 +526,7 @@
 
     function begin() {
       const value = props.value;
+      root.classList.toggle("dj", Boolean(value));
       if (!value || typeof value !== "object") { setup = state = shown = null; root.replaceChildren(); return; }
       if (value.words) { setup = value; show(value.shown); }
       else if (setup) answered(value);
