@@ -6,9 +6,9 @@ of the item and the answer, never by model or position: told by model, agreement
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
-from itertools import chain, combinations
+from itertools import combinations
 from typing import Any
+from zlib import crc32
 
 import numpy
 from numpy.typing import NDArray
@@ -34,32 +34,43 @@ class Ranking:
 
 
 class Columns:
-    """Rankings side by side, added piece by piece; `item` is the repeated one where `again`. All lists of one piece are equally long."""
+    """Rankings side by side, added piece by piece; a repeat has the item it repeats. Each answer of each item is a slot of its own."""
 
     def __init__(self) -> None:
         self.item: list[int] = []
-        self.again: list[bool] = []
+        self.again: list[bool] = []  # a repeat
         self.rater: list[int] = []
         self.raters: dict[str, int] = {}
         self.tiers: list[int] = []  # of each ranking
         self.sizes: list[int] = []  # of each tier
-        self.placed: list[str] = []  # keys, ranking after ranking, best first
+        self.placed: list[int] = []  # slots, ranking after ranking, best first
         self.shown: list[int] = []  # of each ranking, answers on the screen
-        self.seen: list[str] = []  # keys as on the screen
+        self.won: list[int] = []  # where on the screen the answer put first alone was; -1 where there is none
+        self.slots: dict[int, dict[str, int]] = {}  # of each item, by key
+        self.slot_item: list[int] = []
+        self.slot_key: list[str] = []
 
     def add(
-        self, items: Iterable[int], again: Iterable[bool], rater: str, tiers: Sequence[Any], shown: Sequence[Sequence[str]]
+        self, items: Sequence[int], again: Iterable[bool], rater: str, tiers: Sequence[Sequence[Any]], shown: Sequence[Sequence[str]]
     ) -> None:
-        """One rater's rankings."""
+        """One rater's rankings: lists of one length."""
         self.item.extend(items)
         self.again.extend(again)
         self.rater.extend([self.raters.setdefault(rater, len(self.raters))] * len(tiers))
         self.tiers.extend(map(len, tiers))
-        flat = list(chain.from_iterable(tiers))
-        self.sizes.extend(map(len, flat))
-        self.placed.extend(chain.from_iterable(flat))
         self.shown.extend(map(len, shown))
-        self.seen.extend(chain.from_iterable(shown))
+        for item, order, seen in zip(items, tiers, shown, strict=True):
+            known = self.slots.setdefault(item, {})
+            for tier in order:
+                self.sizes.append(len(tier))
+                for key in tier:
+                    if key not in known:
+                        known[key] = len(self.slot_item)
+                        self.slot_item.append(item)
+                        self.slot_key.append(key)
+                    self.placed.append(known[key])
+            alone = order and len(order[0]) == 1 and order[0][0] in seen
+            self.won.append(seen.index(order[0][0]) if alone else -1)
 
 
 @dataclass(frozen=True)
@@ -103,39 +114,31 @@ def tabulate(labels: Labels) -> Table:
 def count(columns: Columns, lengths: Mapping[tuple[int, str], int]) -> Table:
     """The table of these rankings; `lengths` of answers in characters, by item and key."""
     again, of = numpy.array(columns.again, bool), numpy.array(columns.item, int)
-    rater = numpy.array(columns.rater, int)
-    who = max(1, len(columns.raters))
-    given = numpy.arange(len(of))
-    placed, sizes = numpy.array(columns.tiers, int), numpy.array(columns.sizes, int)
-    tier_of = numpy.repeat(given, placed)  # the ranking of each tier
-    tier = numpy.arange(len(sizes)) - numpy.repeat(numpy.cumsum(placed) - placed, placed)
-    row, rank = numpy.repeat(tier_of, sizes), numpy.repeat(tier, sizes)
-    names = list(dict.fromkeys(chain(columns.placed, columns.seen)))
-    number = dict(zip(names, range(len(names)), strict=True))
-    key, seen = (numpy.fromiter(map(number.__getitem__, side), int, len(side)) for side in (columns.placed, columns.seen))
+    rater, who = numpy.array(columns.rater, int), max(1, len(columns.raters))
     distinct, at = numpy.unique(of, return_inverse=True)
-    codes, slot = numpy.unique(at[row] * max(1, len(names)) + key, return_inverse=True)  # every answer of every item
-    slot_item, slot_key = codes // max(1, len(names)), codes % max(1, len(names))
-    slots = [(item, names[one]) for item, one in zip(distinct[slot_item].tolist(), slot_key.tolist(), strict=True)]
-    hashed = numpy.array([int.from_bytes(_hash(*one)[:8]) for one in slots], numpy.uint64)
-    order = numpy.lexsort((hashed, slot_item))
-    starts = numpy.searchsorted(slot_item, numpy.arange(len(distinct)))
-    place = numpy.empty(len(codes), int)
-    place[order] = numpy.arange(len(codes)) - starts[slot_item[order]]
+    of_slot, names = numpy.array(columns.slot_item, int), columns.slot_key
+    order = numpy.lexsort((_hashes(of_slot, names), of_slot))  # the answers of an item together, in an order that knows nothing of them
+    item_of_slot = numpy.searchsorted(distinct, of_slot)
+    starts = numpy.searchsorted(of_slot[order], distinct)
+    place = numpy.empty(len(order), int)
+    place[order] = numpy.arange(len(order)) - starts[item_of_slot[order]]
     wide = int(place.max(initial=-1)) + 1
+    placed, sizes, slot = (numpy.array(side, int) for side in (columns.tiers, columns.sizes, columns.placed))
+    tier = numpy.arange(len(sizes)) - numpy.repeat(numpy.cumsum(placed) - placed, placed)
+    row = numpy.repeat(numpy.repeat(numpy.arange(len(of)), placed), sizes)
     ranks = numpy.full((len(of), wide), -1, numpy.int8)
-    ranks[row, place[slot]] = rank
+    ranks[row, place[slot]] = numpy.repeat(tier, sizes)
     long = numpy.full((len(distinct), wide), -1)
-    long[slot_item, place] = [lengths.get(one, -1) for one in slots]
+    long[item_of_slot, place] = [lengths.get(one, -1) for one in zip(columns.slot_item, names, strict=True)]
     keys = numpy.full((len(distinct), wide), "", object)
-    keys[slot_item, place] = [key for _, key in slots]
+    keys[item_of_slot, place] = names
 
     last = _last(at * who + rater, numpy.flatnonzero(~again))
     items, item = numpy.unique(at[last], return_inverse=True)
     said = _compared(ranks, UNKNOWN)
     return Table(
         tuple(distinct[items].tolist()), tuple(tuple(filter(None, one)) for one in keys[items]), len(set(rater[last].tolist())),
-        item, ranks[last], said[last], -_compared(long, 0)[at[last]], _won(columns, row, key, rank, seen)[last],
+        item, ranks[last], said[last], -_compared(long, 0)[at[last]], numpy.array(columns.won, int)[last],
         numpy.array(columns.shown, int)[last], _again(at * who + rater, said, last, numpy.flatnonzero(again), item),
     )  # fmt: skip
 
@@ -145,21 +148,6 @@ def _last(code: Numbers, rows: Numbers) -> Numbers:
     _, first = numpy.unique(code[rows][::-1], return_index=True)
     last: Numbers = rows[::-1][first]
     return last
-
-
-def _won(columns: Columns, row: Numbers, key: Numbers, rank: Numbers, seen: Numbers) -> Numbers:
-    """Where on the screen each ranking's best answer was; -1 where the best are tied, or nothing was shown."""
-    size = len(columns.item)
-    first = rank == 0
-    alone = numpy.bincount(row[first], minlength=size) == 1
-    best, won = numpy.full(size, -1), numpy.full(size, -1)
-    best[row[first]] = key[first]
-    shown = numpy.array(columns.shown, int)
-    seen_by = numpy.repeat(numpy.arange(size), shown)
-    place = numpy.arange(len(seen)) - numpy.repeat(numpy.cumsum(shown) - shown, shown)
-    hit = (seen == best[seen_by]) & alone[seen_by]
-    won[seen_by[hit]] = place[hit]
-    return won
 
 
 def _again(code: Numbers, said: Numbers, last: Numbers, repeats: Numbers, item: Numbers) -> Numbers:
@@ -183,8 +171,15 @@ def _compared(given: Numbers, unknown: int) -> Numbers:
 
 def _ordered(item: int, keys: Iterable[str]) -> list[str]:
     """The answers of an item in an order that knows nothing of them."""
-    return sorted(keys, key=lambda key: _hash(item, key))
+    names = list(keys)
+    hashes = _hashes(numpy.full(len(names), item % 2**64, numpy.uint64), names)
+    return [names[place] for place in numpy.argsort(hashes, kind="stable").tolist()]
 
 
-def _hash(item: int, key: str) -> bytes:
-    return sha256(f"{item} {key}".encode()).digest()
+def _hashes(items: Numbers, keys: Sequence[str]) -> Numbers:
+    """Items and keys stirred to numbers of 64 bits (splitmix64: Steele, Lea and Flood 2014)."""
+    crc = numpy.fromiter((crc32(key.encode()) for key in keys), numpy.uint64, len(keys))
+    mixed: Numbers = (items.astype(numpy.uint64) << numpy.uint64(32)) ^ crc
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
+        mixed = (mixed ^ (mixed >> numpy.uint64(shift))) * numpy.uint64(factor)
+    return mixed

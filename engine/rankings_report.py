@@ -203,7 +203,7 @@ def _summary(criterion: str, facts: Mapping[int, Fact], said: Iterable[Said], ra
         items = [item if fact.of is None else fact.of for item, fact in zip(one.items, own, strict=True)]
         again = [fact.of is not None for fact in own]
         tiers, shown = list(compress(one.tiers, counts)), list(compress(one.shown, counts))
-        columns.add(compress(items, counts), compress(again, counts), one.rater, tiers, shown)
+        columns.add(list(compress(items, counts)), compress(again, counts), one.rater, tiers, shown)
         known += [
             Ranking(item, one.rater, as_tiers(order) or ())
             for item, fact, order in zip(one.items, own, one.tiers, strict=True)
@@ -246,7 +246,8 @@ class _Tally:
         self.last: datetime | None = None
 
     def add(self, said: Said, kinds: Sequence[str]) -> None:
-        self.counts.update((said.act, kind == REPEAT) for kind in kinds if kind and kind != PRACTICE)
+        for kind, n in Counter(kinds).items():
+            self.counts[said.act, kind == REPEAT] += n if kind and kind != PRACTICE else 0
         self.active += [spent for spent, kind in zip(said.active_ms, kinds, strict=True) if kind != PRACTICE]
         self.last = max(filter(None, (self.last, said.last)), default=None)
 

@@ -44,7 +44,8 @@ def labels(session: Session, rankings: int) -> list[Column]:
 
 def superseded(session: Session, rankings: int) -> set[int]:
     """The labels that do not count any more."""
-    return {id for id in session.exec(select(Label.supersedes).where(Label.rankings == rankings, col(Label.supersedes).is_not(None))) if id}
+    here = col(Label.rankings) + 0 == rankings  # no index on it is used so: few labels supersede one, and those have an index of their own
+    return {id for id in session.exec(select(Label.supersedes).where(here, col(Label.supersedes) > 0)) if id}
 
 
 def last(session: Session, rankings: int) -> int:
