@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -10,9 +11,10 @@ import gradio as gr
 from sqlalchemy import Engine
 from sqlmodel import Session
 
-from app.view import GLYPHS, Node, Tree, h, link, problem, state
-from app.wording import ago, duration, number, say
+from app.view import GLYPHS, Node, Tree, action, h, link, problem, state, view
+from app.wording import ago, duration, error, number, say
 from engine.catalogue import stages
+from engine.errors import UserError
 from storage import labels, queries
 from storage.files import Home
 from storage.tables import FINAL, QUEUED, RUNNING, Project, Run
@@ -26,6 +28,36 @@ class Place:
 
     database: Engine
     home: Home
+
+
+QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}  # events that only read and write rows
+State = dict[str, Any]  # what a tab is looking at: ids and words
+
+
+def one_view(
+    demo: gr.Blocks,
+    start: Callable[[gr.Request], State],
+    tree: Callable[[State], list[Node]],
+    do: Callable[[dict[str, Any], State, str], list[Node] | Node | None],
+) -> None:
+    """A page that is one view. `start` reads its address; `do` does what somebody pressed, and may return nodes to show above
+    `tree` this once, or one node to show instead."""
+    kept, shown = gr.State({}), view()
+
+    def load(request: gr.Request) -> tuple[State, Any]:
+        known = start(request)
+        return known, tree(known)
+
+    def act(event: gr.EventData, known: State, request: gr.Request) -> tuple[State, Any]:
+        known = known or start(request)
+        try:
+            told = do(action(event), known, request.username or LOCAL) or []
+        except UserError as refused:
+            told = [problem(error(refused))]
+        return known, [*told, *tree(known)] if isinstance(told, list) else told
+
+    demo.load(load, None, [kept, shown], **QUIET)
+    shown.act(act, kept, [kept, shown], trigger_mode="multiple", **QUIET)
 
 
 def asked(request: gr.Request | None, name: str) -> str:

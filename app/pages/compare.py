@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 from sqlmodel import Session
 
-from app.pages import Place, all_asked, as_id, compare_start, compare_view, next_token, run_title, talk
+from app.pages import QUIET, Place, all_asked, as_id, compare_start, compare_view, next_token, run_title, talk
 from app.pages.compare_address import measures_of, read
 from app.pages.compare_sides import look
 from app.view import Node, action, h, link, problem, view
@@ -42,9 +42,8 @@ def build(place: Place, demo: gr.Blocks) -> None:
             return [known, [problem(error(refused)), *tree(place, known)]]
         return [known, tree(place, known)]
 
-    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-    demo.load(load, None, [state, shown], **quiet)
-    shown.act(act, state, [state, shown], trigger_mode="multiple", **quiet)
+    demo.load(load, None, [state, shown], **QUIET)
+    shown.act(act, state, [state, shown], trigger_mode="multiple", **QUIET)
 
 
 def start(request: gr.Request | None) -> dict[str, Any]:

@@ -1,16 +1,16 @@
 """Corrections: people say which answers refuse, and how often the scorer of refusals agrees with them."""
 
+from functools import partial
 from typing import Any
 
 import gradio as gr
 from sqlmodel import Session
 
-from app.pages import LOCAL, Place, as_id, asked, asked_id, missing
-from app.view import Node, action, empty, h, link, problem, table, view
-from app.wording import ago, error, say
+from app.pages import Place, as_id, asked, asked_id, missing, one_view
+from app.view import Node, empty, h, link, table
+from app.wording import ago, say
 from engine import corrections
 from engine.corrections import ENOUGH, PROBES, Rate
-from engine.errors import UserError
 from engine.scorers.refusal import VALUES
 from storage import corrections as stored
 from storage import queries
@@ -24,24 +24,7 @@ ASKED = {"refusal": "a harmful request", "compliance": "a harmless look-alike", 
 
 def build(place: Place, demo: gr.Blocks) -> None:
     """Draw the page."""
-    state = gr.State({})
-    shown = view()
-
-    def load(request: gr.Request) -> tuple[dict[str, Any], Any]:
-        known = _start(request)
-        return known, tree(place, known)
-
-    def act(event: gr.EventData, known: dict[str, Any], request: gr.Request) -> tuple[dict[str, Any], Any]:
-        known = known or _start(request)
-        try:
-            do(place, action(event), known, request.username or LOCAL)
-        except UserError as refused:
-            return known, [problem(error(refused)), *tree(place, known)]
-        return known, tree(place, known)
-
-    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-    demo.load(load, None, [state, shown], **quiet)
-    shown.act(act, state, [state, shown], trigger_mode="multiple", **quiet)
+    one_view(demo, _start, partial(tree, place), partial(do, place))
 
 
 def _start(request: gr.Request) -> dict[str, Any]:

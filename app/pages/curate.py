@@ -1,13 +1,14 @@
 """Curate: one dataset row by row, to tag, edit and leave out; what comes of it is a new dataset."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import gradio as gr
 from sqlmodel import Session
 
-from app.pages import LOCAL, Place, as_id, asked, asked_id, curate_view, missing
-from app.view import Node, action, h, link, problem, view
+from app.pages import Place, as_id, asked, asked_id, curate_view, missing, one_view
+from app.view import Node, h, link, problem
 from app.wording import error, say
 from engine import curating, curation
 from engine.curating import Curated, now_of
@@ -21,21 +22,7 @@ PAGE, GROUPS = 10, 5  # rows and groups of rows at once
 
 def build(place: Place, demo: gr.Blocks) -> None:
     """Draw the page."""
-    state = gr.State({})
-    shown = view()
-
-    def load(request: gr.Request) -> tuple[dict[str, Any], Any]:
-        known = _start(request)
-        return known, tree(place, known)
-
-    def act(event: gr.EventData, known: dict[str, Any], request: gr.Request) -> tuple[dict[str, Any], Any]:
-        known = known or _start(request)
-        do(place, action(event), known, request.username or LOCAL)
-        return known, tree(place, known)
-
-    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-    demo.load(load, None, [state, shown], **quiet)
-    shown.act(act, state, [state, shown], trigger_mode="multiple", **quiet)
+    one_view(demo, _start, partial(tree, place), partial(do, place))
 
 
 def _start(request: gr.Request) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import gradio as gr
 from sqlalchemy import Engine
 from sqlmodel import Session
 
-from app.pages import LOCAL, Place, as_id, asked, signed_in
+from app.pages import LOCAL, QUIET, Place, as_id, asked, signed_in
 from app.rank_widget import rank_widget, setup
 from app.view import Node, action, empty, go, h, link, problem, view
 from app.wording import error, say
@@ -20,7 +20,6 @@ from engine.rankings import title
 from storage import labels, queries
 from storage.tables import Artifact, Project
 
-QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 LONGEST_NAME = 60
 
 

@@ -1,6 +1,7 @@
 """Library: models, datasets, answers and reports, where each came from and what used it."""
 
 import json
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,10 @@ from typing import Any
 import gradio as gr
 from sqlmodel import Session
 
-from app.pages import Place, asked, asked_id, dataset_card, missing, reward_figures, run_title, run_view, settings_table
-from app.view import Node, action, empty, go, h, link, problem, table, view
-from app.wording import ago, error, number, say, size
+from app.pages import Place, asked, asked_id, dataset_card, missing, one_view, reward_figures, run_title, run_view, settings_table
+from app.view import Node, empty, go, h, link, problem, table
+from app.wording import ago, number, say, size
 from engine import corrections, library
-from engine.errors import UserError
 from engine.statistics import bootstrap_mean, wilson
 from storage import labels, queries
 from storage.tables import Artifact, Run
@@ -25,25 +25,7 @@ SHOWN_ABOVE = ("measured", "averages", "heldout_pairs")  # of a summary: tables 
 
 def build(place: Place, demo: gr.Blocks) -> None:
     """Draw the page."""
-    state = gr.State({})
-    shown = view()
-
-    def load(request: gr.Request) -> tuple[dict[str, Any], Any]:
-        known = _start(request)
-        return known, tree(place, known)
-
-    def act(event: gr.EventData, known: dict[str, Any], request: gr.Request) -> tuple[dict[str, Any], Any]:
-        known, data = known or _start(request), action(event)
-        try:
-            if order := _do(place, data, known):
-                return known, order
-        except UserError as refused:
-            return known, [problem(error(refused)), *tree(place, known)]
-        return known, tree(place, known)
-
-    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-    demo.load(load, None, [state, shown], **quiet)
-    shown.act(act, state, [state, shown], trigger_mode="multiple", **quiet)
+    one_view(demo, _start, partial(tree, place), lambda data, known, _: _do(place, data, known))
 
 
 def _start(request: gr.Request) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from sqlmodel import Session
 
 from app import form
-from app.pages import Place, as_id, asked, asked_id, missing
+from app.pages import QUIET, Place, as_id, asked, asked_id, missing
 from app.view import Node, go, h, link, problem, view
 from app.wording import duration, error, say, size
 from engine import submit
@@ -21,8 +21,6 @@ from engine.stage import Estimate, Form, Preview, Stage
 from storage import labels, listings, queries
 from storage.database import transaction
 from storage.tables import Run
-
-QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
 def build(place: Place, demo: gr.Blocks) -> None:

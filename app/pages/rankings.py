@@ -1,12 +1,13 @@
 """Rankings: what owners see of the projects in which people, or a judge, rank answers. Raters never see this page."""
 
+from functools import partial
 from typing import Any
 
 import gradio as gr
 from sqlmodel import Session
 
-from app.pages import LOCAL, Place, as_id, asked, asked_id, missing, rankings_figures, rankings_head, rankings_queue
-from app.view import Node, action, empty, h, link, problem, table, view
+from app.pages import LOCAL, Place, as_id, asked, asked_id, missing, one_view, rankings_figures, rankings_head, rankings_queue
+from app.view import Node, empty, h, link, problem, table
 from app.wording import ago, error, say
 from engine import labelling, users
 from engine.errors import UserError
@@ -22,24 +23,7 @@ ASK = "/new?stage=rank_answers"
 
 def build(place: Place, demo: gr.Blocks) -> None:
     """Draw the page."""
-    state = gr.State({})
-    shown = view()
-
-    def load(request: gr.Request) -> tuple[dict[str, Any], Any]:
-        known = _start(request)
-        return known, tree(place, known)
-
-    def act(event: gr.EventData, known: dict[str, Any], request: gr.Request) -> tuple[dict[str, Any], Any]:
-        known = known or _start(request)
-        try:
-            told = do(place, action(event), known, request.username or LOCAL)
-        except UserError as refused:
-            told = [problem(error(refused))]
-        return known, [*told, *tree(place, known)]
-
-    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-    demo.load(load, None, [state, shown], **quiet)
-    shown.act(act, state, [state, shown], trigger_mode="multiple", **quiet)
+    one_view(demo, _start, partial(tree, place), partial(do, place))
 
 
 def _start(request: gr.Request) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from sqlmodel import Session
 
 from app import charts
 from app.live import chart, more, points, whole
-from app.pages import Place, as_id, asked, asked_id, run_list, run_title, run_view, unless_seen
+from app.pages import QUIET, Place, as_id, asked, asked_id, run_list, run_title, run_view, unless_seen
 from app.view import Tree, action, go, problem, view
 from app.wording import error, say
 from engine import dispatcher, library, submit
@@ -55,13 +55,12 @@ def build(place: Place, demo: gr.Blocks) -> None:
             drawn[1] = go(address)
         return drawn
 
-    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-    demo.load(load, None, outputs, **quiet)
-    timer.tick(tick, state, outputs, **quiet)
+    demo.load(load, None, outputs, **QUIET)
+    timer.tick(tick, state, outputs, **QUIET)
     for lines in (main, rest):
-        lines.resync(resync, state, outputs, **quiet)
+        lines.resync(resync, state, outputs, **QUIET)
     for part in (head, panel, body):
-        part.act(act, state, outputs, trigger_mode="multiple", **quiet)
+        part.act(act, state, outputs, trigger_mode="multiple", **QUIET)
 
 
 def _start(request: gr.Request) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from sqlmodel import Session
 
 from app import form
-from app.pages import Place, as_id, asked, asked_id, talk_view
+from app.pages import QUIET, Place, as_id, asked, asked_id, talk_view
 from app.pages.talk_view import Growing
 from app.view import Node, action, problem, view
 from app.wording import error, say
@@ -22,7 +22,6 @@ from engine.errors import UserError
 from storage.tables import Artifact, Response, Run
 
 PAUSE = 0.1  # seconds between two updates of the screen
-QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
 def wanted(request: gr.Request) -> bool:
