@@ -67,7 +67,7 @@ def _histogram(told: dict[str, Any]) -> Node:
         "div",
         h("div", *bars, class_="histogram", role="img", aria_label=say("Rewards of chosen and rejected answers")),
         h("div", h("span", f"{edges[0]:+.2f}"), h("span", *key, class_="key"), h("span", f"{edges[-1]:+.2f}"), class_="row between"),
-        h("details", h("summary", say("The same in numbers")), table([say("Reward"), say("Chosen"), say("Rejected")], rows, "narrow")),
+        h("details", h("summary", say("The same in numbers")), table([say("Reward"), say("Chosen"), say("Rejected")], rows, class_="narrow")),
     )
 
 
