@@ -192,7 +192,7 @@ def _said(one: Label, item: Item) -> Node:
     by = {choice["key"]: str(choice["by"]) for choice in item.answers}
     flags = _flags(one, by)
     skipped = h("span", say("skipped: {reason}", reason=say(one.reason)), class_="tag") if one.act == SKIP else None
-    better = h("details", h("summary", say("A better answer")), h("pre", one.better, class_="raw")) if one.better else None
+    better = h("div", h("small", say("A better answer:")), h("pre", one.better, class_="raw")) if one.better else None
     who = h("small", one.rater, " · ", ago(one.at, queries.utc_now()), class_="raw")
     comment = h("div", one.comment, class_="raw") if one.comment else None
     asked = h("div", str(item.prompt[-1].get("content", ""))[:300], class_="soft raw")

@@ -47,13 +47,13 @@ class LearnFromRankings(Recipe):
     size: Size = Field("default", title="Size", description="tiny: few steps and items, for trying the recipe out.")
     training: TrainingSettings = TrainingSettings(epochs=3, batch_size=4, learning_rate=5e-5, max_length=512, checkpoints=3)
     lora: LoraSettings = LoraSettings()
-    sampling: SamplingSettings = SamplingSettings(max_new_tokens=128, temperature=0.8, top_p=0.95)
+    sampling: SamplingSettings = SamplingSettings(max_new_tokens=128, temperature=0.7, top_p=0.95)
     suite: SuiteSettings = SuiteSettings(probes=["capitals", "common_sense", "instructions", "json_answers", "stopping"])
 
     @model_validator(mode="after")
     def _several_answers_differ(self) -> "LearnFromRankings":
         if self.sampling.temperature == 0:
-            raise ValueError("sampling.temperature is 0, where several answers of one model are the same: set it above 0, such as 0.8")
+            raise ValueError("sampling.temperature is 0, where several answers of one model are the same: set it above 0, such as 0.7")
         return self
 
     def plan(self, queue: Queue) -> None:
