@@ -63,11 +63,12 @@ def _histogram(told: dict[str, Any]) -> Node:
     rows: list[list[Node]] = [
         [f"{low:+.2f} … {high:+.2f}", str(chosen), str(rejected)] for low, high, chosen, rejected in bins[::-1] if chosen or rejected
     ]
+    head = [say("Reward"), say("Chosen"), say("Rejected")]
     return h(
         "div",
         h("div", *bars, class_="histogram", role="img", aria_label=say("Rewards of chosen and rejected answers")),
         h("div", h("span", f"{edges[0]:+.2f}"), h("span", *key, class_="key"), h("span", f"{edges[-1]:+.2f}"), class_="row between"),
-        h("details", h("summary", say("The same in numbers")), table([say("Reward"), say("Chosen"), say("Rejected")], rows, class_="narrow")),
+        h("details", h("summary", say("The same in numbers")), table(head, rows, class_="narrow")),
     )
 
 
