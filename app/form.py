@@ -106,6 +106,8 @@ def _draw(path: str, info: FieldInfo, value: Any, choices: Choices) -> Field:
         extra = info.json_schema_extra
         if isinstance(extra, dict) and "upload" in extra:
             upload = gr.UploadButton(say("Choose a file"), file_types=list(extra["upload"]), file_count="single", size="sm")  # type: ignore[arg-type]
+        if isinstance(extra, dict) and "preset" in extra:
+            gr.Button(str(extra["preset"]), size="sm").click(None, None, component, js=f"() => {json.dumps(extra['preset'])}", queue=False)
         message = view()
     return Field(path, info, component, message, upload)
 

@@ -8,11 +8,11 @@ weights sum to 1 (less what is tied), shared by all who ranked it, as InstructGP
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations, pairwise
+from itertools import chain, combinations, pairwise, permutations
 from math import comb
 from typing import Any, Literal
 
-from engine.agreement import majority
+from engine.agreement import Majority, majority
 from engine.catalogue import did_you_mean
 from engine.counting import Ranking
 from engine.errors import UserError
@@ -27,13 +27,15 @@ MARGINS = {1: 0.0, 2: 1 / 3, 3: 2 / 3, 4: 1.0}  # of an explicit strength: the s
 
 @dataclass(frozen=True)
 class Opinion:
-    """One order of an item's answers: a rater's, the majority's or as settled. `said`: the labels of the item behind it."""
+    """One order of an item's answers: a rater's, the majority's or as settled. `said`: the labels of the item behind it; `most`:
+    what most say of each two, where the order is the majority's."""
 
     asked: Asked
     rater: str
     tiers: Tiers
     said: tuple[Said, ...]
     margin: float | None = None
+    most: Majority | None = None
 
 
 @dataclass
@@ -61,9 +63,8 @@ def skips(given: Rankings) -> int:
 def opinions(given: Rankings, labels: LabelsOf, criterion: str) -> tuple[list[Opinion], Counter[str]]:
     """The orders that become rows, item by item. An item of which most prefer one to the next all the way round has none."""
     found, left_out = [], Counter[str]()
-    orders: list[tuple[str, Tiers, tuple[Said, ...]]]
     for asked, said in _by_item(given, criterion):
-        settled = given.settled.get(asked.id) if labels == "settled" else None
+        settled, most = given.settled.get(asked.id) if labels == "settled" else None, None
         if labels == "each rater":
             orders = [(one.rater, one.tiers[criterion], (one,)) for one in said]
         elif settled and settled.tiers.get(criterion):
@@ -74,7 +75,7 @@ def opinions(given: Rankings, labels: LabelsOf, criterion: str) -> tuple[list[Op
             orders = [("majority", most.tiers, said)] if said and not most.cycle else []
         for rater, order, behind in orders:  # how much better is said of the first criterion
             margin = _margin(behind, order, criterion) if criterion == given.criteria[0] else None
-            found.append(Opinion(asked, rater, order, behind, margin))
+            found.append(Opinion(asked, rater, order, behind, margin, most))
     return found, +left_out
 
 
@@ -89,15 +90,18 @@ def pairs(given: Rankings, labels: LabelsOf, criterion: str, pairing: Pairing = 
     for one in found:
         order = _in_order(one)
         made, tied, untied = _compared(order, pairing)
+        if one.most and pairing == "all":
+            made = [(a, b) for a, b in permutations(chain(*order), 2) if (a.key, b.key) in one.most.decided]
+            tied = untied - len(made)
         better = [(Choice("", text, rater), choice) for text, rater in _written(one.said) for tier in order for choice in tier]
         better = better if better_as_chosen else []
-        left_out["ties"] += tied
+        left_out["ties, or pairs on which raters are split" if one.most else "ties"] += tied
         weight = 1 / (max(len(made), untied) + len(better)) / sharing[one.asked.prompt_key]
         for (chosen, rejected), margin in [*((pair, one.margin) for pair in made), *((pair, None) for pair in better)]:
-            if chosen.text == rejected.text:
+            if chosen.said == rejected.said:
                 left_out["pairs of the same text"] += 1
                 continue
-            sides = {"chosen": _answer(chosen.text), "rejected": _answer(rejected.text)}
+            sides = {"chosen": _answer(chosen.said), "rejected": _answer(rejected.said)}
             about = {"item": one.asked.id, "rater": one.rater, "chosen_by": chosen.by, "rejected_by": rejected.by}
             rows.append({"prompt": one.asked.prompt, **sides, "weight": weight, "margin": margin, **about})
     if any(row["margin"] is None for row in rows):
@@ -123,7 +127,7 @@ def unpaired(given: Rankings, labels: LabelsOf, criterion: str) -> Collected:
                     continue
                 about = {"item": asked.id, "rater": group[0].rater if labels == "each rater" else "majority", "completion_by": choice.by}
                 accepted = 2 * votes[choice.key] > len(group)
-                made.rows.append({"prompt": asked.prompt, "completion": _answer(choice.text), "label": accepted, **about})
+                made.rows.append({"prompt": asked.prompt, "completion": _answer(choice.said), "label": accepted, **about})
     return Collected(made.rows, +made.left_out)
 
 
@@ -132,8 +136,11 @@ def tiers(given: Rankings, labels: LabelsOf, criterion: str) -> Collected:
     found, left_out = opinions(given, labels, criterion)
     rows = []
     for one in found:
-        if len({choice.text for choice in one.asked.choices}) < len(one.asked.choices):
+        if len({choice.said for choice in one.asked.choices}) < len(one.asked.choices):
             left_out["rankings with the same text twice"] += 1
+            continue
+        if one.most and not one.most.whole:
+            left_out["items on which raters are split, so that most agree on no order"] += 1
             continue
         own = one.said[0] if labels == "each rater" else None
         rows.append(tiers_row(given, one.asked, one.rater, criterion, one.tiers, own))
@@ -144,7 +151,7 @@ def tiers_row(given: Rankings, asked: Asked, rater: str, criterion: str, order: 
     """One ranking as a row; `said` is the label it is, where it is one. Answers are named by their places in `responses`."""
     choices = sorted(asked.choices, key=_by_text)
     place = {choice.key: number for number, choice in enumerate(choices)}
-    row: Row = {"prompt": asked.prompt, "responses": [choice.text for choice in choices], "tiers": _placed(order, place)}
+    row: Row = {"prompt": asked.prompt, "responses": [choice.said for choice in choices], "tiers": _placed(order, place)}
     row |= {"by": [choice.by for choice in choices], "item": asked.id, "rater": rater}
     if given.criteria != [OVERALL]:
         row["criterion"] = criterion
@@ -221,4 +228,4 @@ def _answer(text: str) -> list[Mapping[str, str]]:
 
 
 def _by_text(choice: Choice) -> tuple[str, str]:
-    return choice.text, choice.by
+    return choice.said, choice.by

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlmodel import Session, select
 
 from engine.errors import UserError
+from engine.masking import names_in
 from storage import labels as stored
 from storage.tables import Artifact, Item, Label, Project
 
@@ -30,13 +31,17 @@ UNNAMED = "Rankings of "  # how the name of a project begins that its owner gave
 
 @dataclass(frozen=True)
 class Choice:
-    """One of the answers to be ranked. `by`: who gave it, by name; `model` and `response`: its ids, where it has any here."""
+    """One of the answers to be ranked. `by`: who gave it, by name; `original`: what they said, where `text` has a name masked."""
 
     key: str
     text: str
     by: str
-    model: int | None = None
-    response: int | None = None
+    original: str = ""
+
+    @property
+    def said(self) -> str:
+        """What a model learns from: never a mask."""
+        return self.original or self.text
 
 
 @dataclass(frozen=True)
@@ -116,8 +121,7 @@ def criteria(settings: Mapping[str, Any]) -> list[str]:
 
 def title(artifact: Artifact) -> str:
     """What raters know a project by: the name its owner gave it, unless that could tell whose answers they see."""
-    names = [str(name).lower() for name in artifact.summary.get("by", [])]
-    telling = artifact.name.startswith(UNNAMED) or any(name in artifact.name.lower() for name in names)
+    telling = artifact.name.startswith(UNNAMED) or names_in(artifact.name, artifact.summary.get("by", []), [])
     return f"Project {artifact.id}" if telling else artifact.name
 
 
@@ -165,6 +169,8 @@ def open_project(
         for place, item in enumerate(items)
     ]  # fmt: skip
     project = stored.open_project(session, artifact, settings, guideline, rows, now)
+    by = sorted({choice.by for item in items for choice in item.choices})
+    session.get_one(Artifact, artifact).summary = {"by": by}  # known before the run ends: it tells what the title may not say
     if not settings.get("raters", 1):
         project.closed_at = now
 

@@ -222,7 +222,7 @@ class Item(SQLModel, table=True):
     kind: str = "normal"  # normal, gold, practice, repeat
     prompt_key: str
     prompt: list[Any] = Field(sa_column=Column(JSON, nullable=False))
-    answers: list[Any] = Field(sa_column=Column(JSON, nullable=False))  # {"key", "text", "model", "source", "response"}
+    answers: list[Any] = Field(sa_column=Column(JSON, nullable=False))  # {"key", "text", "by", "original"}
     gold: list[Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))  # the tiers that are right
     wanted: int = 1  # raters; 0: everybody
     of: int | None = Field(default=None, foreign_key="item.id", index=True)

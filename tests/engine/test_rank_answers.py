@@ -5,9 +5,11 @@ import json
 import pytest
 from sqlmodel import Session
 
-from engine.rankings import read
-from engine.stages.generate._masking import MASK, masked, self_named
+from engine.masking import MASK, masked, names_in
+from engine.rankings import read, title
 from engine.stages.generate.rank_answers import RankAnswers
+from storage.queries import utc_now
+from storage.tables import Artifact
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ def test_answers_are_drawn_evenly_from_those_who_answered(made):
 
 def test_the_same_text_is_ranked_once_and_empty_ones_never(made):
     found = made({"q": {"a": ["yes", " yes ", ""], "b": ["yes", "no"]}, "alike": {"a": ["same"], "b": ["same"]}}, answers=9)
-    assert [sorted(choice.text for choice in item.choices) for item in found.items.values()] == [["no", "yes"]]
+    assert [sorted(choice.text.strip() for choice in item.choices) for item in found.items.values()] == [["no", "yes"]]
 
 
 def test_keys_say_nothing_of_who_answered(made):
@@ -65,20 +67,50 @@ def test_an_answer_that_names_its_model_can_be_left_out(made):
 
 
 @pytest.mark.parametrize(
-    "answer, model, prompt, names",
+    "answer, models, prompt, names",
     [
-        ("I was trained by Google DeepMind.", "x", "hi", ["Google DeepMind"]),
-        ("Google is a company.", "x", "hi", []),
-        ("Gemma is a jewel", "x", "What does Gemma mean?", []),
-        ("As Zephyrus I think", "zephyrus-7b", "hi", ["Zephyrus"]),
-        ("short answers are best", "m + short answers", "hi", []),
-        ("A llama eats grass", "x", "hi", []),
-        ("I'm ChatGPT, GPT-4", "x", "hi", ["ChatGPT", "GPT-4"]),
+        ("I was trained by Google DeepMind.", ["x"], "hi", ["google", "deepmind", "google deepmind"]),
+        ("I'm an assistant from Hugging Face", ["x"], "hi", ["hugging face"]),
+        ("Google is a company.", ["x"], "hi", []),
+        ("It is made of metal and metadata.", ["x"], "hi", []),
+        ("Gemma is a jewel", ["x"], "What does Gemma mean?", []),
+        ("I'm Claude", ["x"], "Are you Claude?", ["claude"]),
+        ("my name is smollm2, nice to meet you", ["x"], "metal", ["smollm"]),
+        ("As Zephyrus I think", ["zephyrus-7b"], "hi", ["zephyrus"]),
+        ("the other is SmolLM2", ["a", "SmolLM2-135M-Instruct + Preferences"], "hi", ["smollm2", "smollm"]),
+        ("my preferences are short answers", ["m + Preferences", "Short answers", "Kitchen tune"], "hi", []),
+        ("A llama eats grass", ["x"], "hi", []),
+        ("I'm ChatGPT, GPT-4", ["x"], "hi", ["chatgpt", "gpt-4"]),
     ],
 )
-def test_what_gives_a_model_away(answer, model, prompt, names):
-    found = self_named(answer, model, [{"role": "user", "content": prompt}])
-    assert [name.lower() for name in found] == [name.lower() for name in names]
+def test_what_gives_a_model_away(answer, models, prompt, names):
+    found = names_in(answer, models, [{"role": "user", "content": prompt}])
+    assert {name.lower() for name in found} == set(names)
+
+
+def test_a_title_that_tells_is_not_shown_to_raters():
+    def shown(name):
+        return title(Artifact(id=7, kind="rankings", name=name, folder="", summary={"by": ["SmolLM2-135M-Instruct"]}, created_at=utc_now()))
+
+    assert shown("Kitchen questions") == "Kitchen questions"
+    assert shown("SmolLM2 or tuned?") == shown("Rankings of x") == "Project 7"
+
+
+def test_what_is_masked_for_raters_is_learned_as_it_was_said(made):
+    found = made({"q": {"a": ["I am SmolLM2-135M!"], "b": ["fine"]}})
+    assert {choice.said for choice in next(iter(found.items.values())).choices} == {"I am SmolLM2-135M!", "fine"}
+
+
+def test_a_text_of_two_models_is_not_always_the_first_one_s(made):
+    found = made({f"q{n}": {"first": ["same"], "second": ["same"], "third": ["other"]} for n in range(40)}, answers=3)
+    owners = [choice.by for item in found.items.values() for choice in item.choices if choice.text == "same"]
+    assert 5 < owners.count("first") < 35
+
+
+def test_only_a_share_of_the_known_rankings_is_mixed_in(made):
+    known = [(f"k{n}", "good", "bad") for n in range(50)]
+    found = made({f"q{n}": {"a": ["x"], "b": ["y"]} for n in range(30)}, known, care={"known": 0.1, "everyone": 0, "repeats": 0})
+    assert [item.kind for item in found.items.values()].count("gold") == 3
 
 
 def test_a_version_that_hangs_on_a_name_goes_with_it():
@@ -87,7 +119,8 @@ def test_a_version_that_hangs_on_a_name_goes_with_it():
 
 def test_known_rankings_are_practised_first_and_then_mixed_in_unmarked(made):
     known = [(f"k{n}", "good", "bad") for n in range(6)]
-    found = made({f"q{n}": {"a": ["x"], "b": ["y"]} for n in range(30)}, known, care={"practice": 2, "everyone": 0.5, "repeats": 0})
+    care = {"practice": 2, "everyone": 0.5, "repeats": 0, "known": 1}
+    found = made({f"q{n}": {"a": ["x"], "b": ["y"]} for n in range(30)}, known, care=care)
     kinds = [item.kind for item in found.items.values()]
     assert kinds[:2] == ["practice", "practice"]
     assert kinds.count("gold") == 4

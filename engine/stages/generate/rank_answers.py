@@ -6,6 +6,7 @@ order of the answers on the screen is drawn for each rater anew.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import combinations, zip_longest
@@ -18,9 +19,9 @@ from pydantic import Field, model_validator
 from engine import responses
 from engine.chat import prompt_key
 from engine.errors import UserError
+from engine.masking import masked, names_in
 from engine.rankings import FEWEST, MOST, UNNAMED, Asked, Choice, key_of
-from engine.stage import Group, Input, Kind, Preferences, Responses, Stage
-from engine.stages.generate._masking import masked, self_named
+from engine.stage import Group, Input, Kind, KnownRankings, Responses, Stage
 
 if TYPE_CHECKING:
     from engine.work import Work
@@ -31,7 +32,11 @@ GUIDELINE = """Put the answer you would rather have got first.
 - A longer answer is not a better one. An answer that admits not to know is better than a wrong one.
 - Set answers equal if you cannot tell them apart.
 """
+PRESET = "helpful, harmless, honest"
 EARLY = 0.75  # of the items: those that come again are drawn from the first ones, so that there is time left
+
+
+Row = dict[str, Any]
 
 
 class CareSettings(Group):
@@ -40,6 +45,7 @@ class CareSettings(Group):
     everyone: float = Field(0.1, ge=0, le=1, title="Given to everyone", description="Share of items that every rater gets: agreement.")
     repeats: float = Field(0.05, ge=0, le=0.5, title="Repeated", description="Share of items that come again later: self-consistency.")
     practice: int = Field(0, ge=0, le=50, title="Practice items", description="So many known rankings come first, with feedback.")
+    known: float = Field(0.1, ge=0, le=1, title="Known rankings mixed in", description="Share of items, beside practice: how often right.")
 
 
 class RankAnswers(Stage):
@@ -53,10 +59,14 @@ class RankAnswers(Stage):
     limit: int | None = Field(None, ge=1, title="Items", description="Ask about so many prompts, drawn at random. Empty: all.")
     mode: Literal["rank", "pairs"] = Field("rank", title="Mode", description="pairs: two answers at a time, and how much better one is.")
     ties: bool = Field(True, title="Ties", description="Answers may share a rank.")
-    criteria: list[str] = Field([], title="Criteria", description="A ranking for each: helpful, harmless, honest. Empty: one overall.")
+    criteria: list[str] = Field(
+        [], title="Criteria", description="A ranking for each. Empty: one overall.", json_schema_extra={"preset": PRESET}
+    )
     guideline: str = Field(GUIDELINE, title="Guideline", description="What raters go by, in markdown.", json_schema_extra={"lines": 8})
     raters: int = Field(1, ge=0, le=20, title="Raters per item", description="0: nobody is asked; for a judge.")
-    gold: Preferences | None = Field(None, title="Known rankings", description="Pairs whose better answer is known, mixed in unmarked.")
+    gold: KnownRankings | None = Field(
+        None, title="Known rankings", description="Answers whose order is known: for practice, and mixed in. Best with as many answers."
+    )
     care: CareSettings = CareSettings()
     self_naming: Literal["mask", "leave out", "keep"] = Field(
         "mask", title="Answers that name their model", description="mask: the name is blacked out. leave out: the answer is not ranked."
@@ -78,7 +88,7 @@ class RankAnswers(Stage):
     def check(self, inputs: Mapping[int, Input]) -> None:
         """Refuse answers of which no two are to one prompt."""
         sets = [inputs[id] for id in self.responses]
-        if all(one.ready for one in sets) and not any(len(_different(answers)) >= FEWEST for answers in _by_prompt(sets).values()):
+        if all(one.ready for one in sets) and not any(len(_texts(answers)) >= FEWEST for answers in _by_prompt(sets).values()):
             message = "no prompt in {names} has two different answers: generate several samples, or name the answers of another model too"
             raise UserError(message, field="responses", names=", ".join(one.name for one in sets))
 
@@ -86,15 +96,19 @@ class RankAnswers(Stage):
         """Draw the items and put them before people."""
         from engine.training.rows import read_rows
 
-        chance, named, alike, drawn = Random(self.seed), 0, 0, []
-        for answers in _by_prompt(work.inputs("responses")).values():
-            told = [(one, self_named(one["answer"], one["model"], one["prompt"])) for one in answers]
-            named += sum(bool(names) for _, names in told)
-            fair = _different(self._blind(one, names) for one, names in told if not names or self.self_naming != "leave out")
-            if len(fair) >= FEWEST:
-                drawn.append(_evenly(fair, self.answers, chance))
-            else:
-                alike += len({one["model"] for one in answers}) > 1
+        chance, drawn, counts = Random(self.seed), [], Counter[str]()
+        by_prompt = _by_prompt(work.inputs("responses"))
+        models = {one["model"] for answers in by_prompt.values() for one in answers}
+        for answers in by_prompt.values():
+            told = [(one, names_in(one["answer"], models, one["prompt"])) for one in answers]
+            counts["named"] += sum(bool(names) for _, names in told)
+            fair = [one if not names or self.self_naming == "keep" else _mask(one, names) for one, names in told
+                    if not names or self.self_naming != "leave out"]  # fmt: skip
+            different = _different(fair, chance)
+            if len(different) >= FEWEST:
+                drawn.append(_evenly(different, self.answers, chance))
+            else:  # what different models answered is the same, unless answers were left out
+                counts["alike"] += len({one["model"] for one in answers}) > 1 and len(_texts(answers)) < FEWEST
         chance.shuffle(drawn)
         items = [item for answers in drawn[: self.limit] for item in self._items(answers)]
         if not items:
@@ -104,23 +118,22 @@ class RankAnswers(Stage):
         work.open_project("rankings", settings, self.guideline.strip(), self._with_care(items, known, chance))
         (work.output("rankings") / "project.json").write_text(json.dumps(settings | {"guideline": self.guideline}, ensure_ascii=False))
         by = sorted({choice.by for item in items for choice in item.choices})
-        work.describe("rankings", format="project", items=len(items), raters=self.raters, by=by, naming_themselves=named, alike=alike)
-        work.say(f"{len(items):,} items; {named:,} answers name the model that gave them ({self.self_naming})")
-        work.say(f"{alike:,} prompts are left out: what different models answered is the same")
+        told = {"items": len(items), "raters": self.raters, "naming_themselves": counts["named"], "alike": counts["alike"]}
+        work.describe("rankings", format="project", by=by, **told)
+        work.say(f"{len(items):,} items; {counts['named']:,} answers give away a model ({self.self_naming})")
+        work.say(f"{counts['alike']:,} prompts are left out: what different models answered is the same")
 
-    def _blind(self, answer: dict[str, Any], names: list[str]) -> dict[str, Any]:
-        return answer | {"answer": masked(answer["answer"], names)} if names and self.self_naming == "mask" else answer
-
-    def _items(self, answers: list[dict[str, Any]]) -> list[Asked]:
+    def _items(self, answers: list[Row]) -> list[Asked]:
         """One item of all these answers to a prompt, or one of each pair."""
         groups = combinations(answers, 2) if self.mode == "pairs" else [answers]
         return [_asked(list(group)) for group in groups]
 
     def _with_care(self, items: list[Asked], known: list[Asked], chance: Random) -> list[Asked]:
-        """The project's items in order: practice first, known rankings in between unmarked, repeats last but given sooner."""
+        """The project's items in order: practice first, some known rankings in between, repeats last but given sooner."""
         chance.shuffle(known)
         practice = [replace(one, kind="practice", wanted=0) for one in known[: self.care.practice]]
-        gold = [replace(one, kind="gold", wanted=0) for one in known[self.care.practice :]]
+        most = self.care.practice + ceil(len(items) * self.care.known)
+        gold = [replace(one, kind="gold", wanted=0) for one in known[self.care.practice : most]]
         everyone = set(chance.sample(range(len(items)), round(len(items) * self.care.everyone))) if self.raters else set()
         asked = [replace(one, wanted=0 if place in everyone else self.raters) for place, one in enumerate(items)] + gold
         chance.shuffle(asked)
@@ -130,40 +143,55 @@ class RankAnswers(Stage):
         return asked + [replace(asked[place], kind="repeat", of=place, wanted=1) for place in again]
 
 
-def _by_prompt(sets: list[Input]) -> dict[str, list[dict[str, Any]]]:
+def _by_prompt(sets: list[Input]) -> dict[str, list[Row]]:
     """All answers by prompt."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    found: dict[str, list[Row]] = {}
     for one in sets:
         for row in responses.read(one.folder):
             found.setdefault(row["prompt_key"], []).append(row)
     return found
 
 
-def _different(answers: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each text once, by whoever gave it first; what is empty cannot be judged."""
-    return list({one["answer"].strip(): one for one in reversed(list(answers)) if one["answer"].strip()}.values())[::-1]
+def _texts(answers: list[Row]) -> set[str]:
+    return {one["answer"].strip() for one in answers} - {""}
 
 
-def _evenly(answers: list[dict[str, Any]], count: int, chance: Random) -> list[dict[str, Any]]:
+def _mask(answer: Row, names: list[str]) -> Row:
+    return answer | {"answer": masked(answer["answer"], names), "original": answer["answer"]}
+
+
+def _different(answers: Iterable[Row], chance: Random) -> list[Row]:
+    """Each text once; of several who gave it one is drawn, so that no model wins by being named first. Empty ones cannot be judged."""
+    same: dict[str, list[Row]] = {}
+    for one in answers:
+        if one["answer"].strip():
+            same.setdefault(one["answer"].strip(), []).append(one)
+    return [chance.choice(some) for some in same.values()]
+
+
+def _evenly(answers: list[Row], count: int, chance: Random) -> list[Row]:
     """Some of the answers, as evenly as can be from those who gave them."""
-    by: dict[str, list[dict[str, Any]]] = {}
+    by: dict[str, list[Row]] = {}
     for one in chance.sample(answers, len(answers)):
         by.setdefault(one["model"], []).append(one)
     rounds = zip_longest(*by.values())
     return [one for turn in rounds for one in turn if one is not None][:count]
 
 
-def _asked(answers: list[dict[str, Any]]) -> Asked:
-    """An item; its keys are drawn from the texts, and so say nothing of who answered."""
+def _asked(answers: list[Row]) -> Asked:
+    """An item; its keys are made from the texts, and so say nothing of who answered."""
     first = answers[0]
-    choices = [
-        Choice(key_of(one["answer"]), one["answer"], one["model"], None if one["source"] else one["artifact"]) for one in answers
-    ]
-    return Asked(0, "normal", first["prompt_key"], first["prompt"], tuple(sorted(choices, key=lambda one: one.key)))
+    choices = [Choice(key_of(one["answer"]), one["answer"], one["model"], one.get("original", "")) for one in answers]
+    return Asked(0, "normal", first["prompt_key"], first["prompt"], _by_key(choices))
 
 
-def _known(row: dict[str, Any]) -> Asked:
+def _known(row: Row) -> Asked:
     """A known ranking as an item."""
-    texts = [row["chosen"][-1]["content"], row["rejected"][-1]["content"]]
-    choices = tuple(sorted((Choice(key_of(text), text, "known") for text in texts), key=lambda one: one.key))
-    return Asked(0, "gold", prompt_key(row["prompt"]), row["prompt"], choices, 0, tuple((key_of(text),) for text in texts))
+    texts = row.get("responses") or [row[side][-1]["content"] for side in ("chosen", "rejected")]
+    tiers = tuple(tuple(key_of(texts[place]) for place in tier) for tier in row.get("tiers") or [[0], [1]])
+    choices = [Choice(key_of(text), text, "known") for text in texts]
+    return Asked(0, "gold", prompt_key(row["prompt"]), row["prompt"], _by_key(choices), 0, tiers)
+
+
+def _by_key(choices: list[Choice]) -> tuple[Choice, ...]:
+    return tuple(sorted(choices, key=lambda one: one.key))
