@@ -44,10 +44,17 @@ class Gold:
 
 @dataclass(frozen=True)
 class Majority:
-    """The order most raters gave, and whether most prefer one answer to the next all the way round somewhere in it."""
+    """What most raters say of each two answers, and the order that follows as far as one does."""
 
-    tiers: Tiers
-    cycle: bool
+    tiers: Tiers  # one answer above another only where most say so of them
+    cycle: bool  # most prefer one answer to the next all the way round somewhere in it
+    decided: frozenset[tuple[str, str]] = frozenset()  # each two of which more put the first above the second than below it
+
+    @property
+    def whole(self) -> bool:
+        """Whether the order says all that is decided: then a tie in it is a pair that is split, or that all tie."""
+        sizes = list(map(len, self.tiers))
+        return 2 * len(self.decided) == sum(sizes) ** 2 - sum(size**2 for size in sizes)
 
 
 def pair_agreement(labels: Labels) -> Figure:
@@ -120,7 +127,7 @@ def position_bias(labels: Labels) -> Bias:
     items = len(set(table.item[told].tolist()))
     if n < LEAST_CHOICES:
         return Bias(Figure(None, n, items, why=FEW_LABELS), 0.5)
-    places = tuple(numpy.bincount(table.won[told]).tolist())
+    places = tuple(numpy.bincount(table.won[told], minlength=max(sizes)).tolist())
     statistic = sum(float(((seen - seen.sum() / k) ** 2).sum() / (seen.sum() / k)) for k, seen in sizes.items())
     p = mcnemar(*places) if list(sizes) == [2] else float(chdtrc(sum(k - 1 for k in sizes), statistic))
     expected = sum(float(seen.sum()) / k for k, seen in sizes.items()) / n
@@ -164,16 +171,23 @@ def gold(rankings: Sequence[Ranking], truth: Mapping[int, Tiers]) -> Gold:
 
 
 def majority(rankings: Sequence[Ranking]) -> Majority:
-    """What most raters of one item say, in the order of Copeland's score (1951): pairs won less pairs lost."""
+    """What most raters of one item say: pair by pair, of those who do not tie it, and as an order.
+
+    Answers stand in the order of Copeland's score (1951), pairs won less pairs lost, but a rank ends only where most put
+    each answer above it over each below: of a > b > c and c > a > b only a > b is decided, and no order says that alone.
+    """
     keys = sorted({key for row in rankings for tier in row.tiers for key in tier})
     votes, place = numpy.zeros((len(keys), len(keys))), {key: i for i, key in enumerate(keys)}
     for row in rankings:
         for (a, b), said in pairs(row).items():
             votes[place[a], place[b]] += said > 0
             votes[place[b], place[a]] += said < 0
-    scores = numpy.sign(votes - votes.T).sum(1)
-    tiers = (tuple(key for key, score in zip(keys, scores, strict=True) if score == given) for given in sorted(set(scores), reverse=True))
-    return Majority(tuple(tiers), bool(cycles(votes)))
+    above = votes > votes.T
+    order = numpy.argsort(-(above.sum(1) - above.sum(0)), kind="stable")
+    ends = [end for end in range(1, len(keys) + 1) if above[order[:end]][:, order[end:]].all()]
+    tiers = (tuple(keys[i] for i in sorted(order[start:end])) for start, end in zip([0, *ends], ends, strict=False))
+    decided = frozenset((keys[i], keys[j]) for i, j in numpy.argwhere(above))
+    return Majority(tuple(tiers), bool(cycles(votes)), decided)
 
 
 def disagreements(labels: Labels) -> list[tuple[int, float]]:

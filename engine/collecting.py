@@ -63,6 +63,7 @@ def skips(given: Rankings) -> int:
 def opinions(given: Rankings, labels: LabelsOf, criterion: str) -> tuple[list[Opinion], Counter[str]]:
     """The orders that become rows, item by item. An item of which most prefer one to the next all the way round has none."""
     found, left_out = [], Counter[str]()
+    orders: list[tuple[str, Tiers, tuple[Said, ...]]]
     for asked, said in _by_item(given, criterion):
         settled, most = given.settled.get(asked.id) if labels == "settled" else None, None
         if labels == "each rater":

@@ -14,10 +14,10 @@ from app.pages import as_id
 from app.view import Node, empty, h
 from app.wording import ago, say
 from engine import labelling
-from engine.agreement import majority
+from engine.agreement import Majority, majority
 from engine.counting import Ranking
 from engine.errors import UserError
-from engine.rankings import Tiers, as_tiers, criteria
+from engine.rankings import as_tiers, criteria
 from engine.rankings_report import Summary
 from storage import opinions, queries
 from storage.labels import RANK, SETTLE, SKIP
@@ -94,14 +94,16 @@ def _rater(one: Label, names: Sequence[str], letters: Mapping[str, str], item: I
     return h("div", h("div", h("b", one.rater, class_="raw"), order, *flags, take, class_="row tools"), comment, better)
 
 
-def _decide(item: Item, most: Mapping[str, Tiers], names: Sequence[str], letters: Mapping[str, str], last: Label | None) -> Node:
-    """Take what most say, or set every rank by hand."""
-    given = last.tiers if last else most
-    text = "; ".join(_order(most[name], letters, name if len(names) > 1 else "") for name in names)
+def _decide(item: Item, most: Mapping[str, Majority], names: Sequence[str], letters: Mapping[str, str], last: Label | None) -> Node:
+    """Take what most say, where that is an order, or set every rank by hand."""
+    given = last.tiers if last else {}
+    text = "; ".join(_order(most[name].tiers, letters, name if len(names) > 1 else "") for name in names)
     button = h("button", say("Take the majority: {order}", order=text), on="settle", data=_pressed(item, last), class_="raw")
+    if not all(one.whole for one in most.values()):
+        button = h("small", say("Raters are split: most agree on no order of all answers."))
     ranks: list[Node] = []
     for place, name in enumerate(names):
-        at = {key: rank for rank, tier in enumerate(given.get(name) or most[name]) for key in tier}
+        at = {key: rank for rank, tier in enumerate(given.get(name) or most[name].tiers) for key in tier}
         for key, letter in letters.items():
             options = [h("option", str(rank + 1), value=str(rank), selected=at.get(key, 0) == rank) for rank in range(len(letters))]
             label = say("{criterion}: rank of {letter}", criterion=name, letter=letter)
@@ -132,7 +134,10 @@ def settle(database: Engine, project: int, data: Mapping[str, Any], person: str,
             raise UserError("{rater} has no ranking of this item any more: look again", rater=repr(str(rater)[:80]))
         tiers = dict(theirs.tiers)
     else:
-        tiers = {name: [list(tier) for tier in _majority(item, said, name)] for name in names}
+        most = {name: _majority(item, said, name) for name in names}
+        if not all(one.whole for one in most.values()):
+            raise UserError("most agree on no order of all answers: take a rater's, or set the ranks by hand")
+        tiers = {name: [list(tier) for tier in one.tiers] for name, one in most.items()}
     digest = hashlib.sha256(json.dumps(tiers, sort_keys=True).encode()).hexdigest()[:12]
     event = f"settle/{project}/{id}/{as_id(str(data.get('before')))}/{digest}"
     labelling.settle(database, project, person, id, tiers, event, now)
@@ -145,9 +150,9 @@ def _by_hand(typed: Mapping[str, Any], place: int, item: Item) -> list[list[str]
     return [ranks[rank] for rank in sorted(ranks)]
 
 
-def _majority(item: Item, said: Sequence[Label], name: str) -> Tiers:
+def _majority(item: Item, said: Sequence[Label], name: str) -> Majority:
     given = [(one.rater, as_tiers(one.tiers.get(name)) or ()) for one in said if one.act == RANK]
-    return majority([Ranking(item.id or 0, rater, tiers) for rater, tiers in given if tiers]).tiers
+    return majority([Ranking(item.id or 0, rater, tiers) for rater, tiers in given if tiers])
 
 
 def _orders(one: Label, names: Sequence[str], letters: Mapping[str, str]) -> Node:

@@ -14,7 +14,7 @@ from app.view import Node
 from engine import labelling, rankings_report, users
 from engine.agreement import pair_agreement
 from engine.errors import UserError
-from engine.rankings import read, write
+from engine.rankings import Said, read, write
 from engine.rankings_report import of_project, summary
 from engine.strengths import strengths, win_matrix
 from storage import labels, queries
@@ -206,6 +206,21 @@ def test_the_majority_settles_by_every_criterion(place: Place) -> None:
     settled = current(place, project, data["item"])
     assert settled
     assert set(settled.tiers) == {"helpful", "honest"}
+
+
+def test_no_majority_is_offered_where_raters_are_split(place: Place) -> None:
+    project = seed_project(place.database, raters=())
+    with Session(place.database) as session:
+        item = next(one for one in read(session, project).items.values() if one.kind == "normal")
+        a, b, c = (choice.key for choice in item.choices)
+        said = {"Mara": ((a,), (b,), (c,)), "Jonas": ((c,), (a,), (b,))}
+        write(session, project, [Said(item.id, rater, tiers={"overall": order}) for rater, order in said.items()], queries.utc_now())
+        session.commit()
+    shown = page(place, project)
+    assert "Raters are split: most agree on no order of all answers." in text(shown)
+    assert "Take the majority" not in text(shown)
+    with pytest.raises(UserError, match="most agree on no order"):
+        press(place, known(project), name="settle", item=item.id, before=0)
 
 
 @pytest.mark.parametrize("data", [{"item": 99999}, {"item": 1, "rater": "stranger"}, {"item": "x"}, {}, {"item": 61}])

@@ -1,5 +1,7 @@
 """What raters agree on: published worked examples, what may not change a figure, and what too few labels say."""
 
+from collections import Counter
+from itertools import combinations
 from math import nan
 
 import numpy
@@ -243,6 +245,10 @@ def test_position_bias_of_two_is_the_binomial_test():
     assert position_bias(shown_first(19, 19)).share.why == "not enough labels"
     tied = [ranking(100 + i, "ann", "ab", shown=("a", "b")) for i in range(50)]
     assert position_bias(shown_first(40, 60) + tied) == told
+    for wins, places in ((60, (60, 0)), (0, (0, 60))):
+        always = position_bias(shown_first(wins, 60))
+        assert (always.places, always.share.value, always.p) == (places, wins / 60, pytest.approx(2**-59)), "all chose the same place"
+    assert position_bias(shown_first(60, 60, 4)).places == (60, 0, 0, 0)
 
 
 def test_position_bias_of_more_is_the_chi_square_test():
@@ -309,21 +315,42 @@ def test_gold_is_told_for_each_rater_and_all():
 
 def test_majority_is_copeland_s_order():
     rows = [ranking(1, "ann", "a b c"), ranking(1, "bo", "a c b"), ranking(1, "cy", "b a c")]
-    assert majority(rows) == Majority((("a",), ("b",), ("c",)), False)
-    assert majority([*rows, ranking(1, "di", "c b a")]).tiers == (("a",), ("b",), ("c",))
+    assert majority(rows) == Majority((("a",), ("b",), ("c",)), False, frozenset([("a", "b"), ("a", "c"), ("b", "c")]))
     assert majority([ranking(1, "ann", "a b"), ranking(1, "bo", "b a")]) == Majority((("a", "b"),), False)
     assert majority([]) == Majority((), False)
 
 
+def test_a_majority_of_no_whole_order_says_so():
+    split = majority([ranking(1, "ann", "a b c"), ranking(1, "bo", "c a b")])
+    assert split == Majority((("a", "b", "c"),), False, frozenset([("a", "b")])), "c is above and below a, and above and below b"
+    assert not split.whole
+    assert majority([ranking(1, "ann", "a b c"), ranking(1, "bo", "b a c")]).whole, "a and b are split, and both above c"
+
+
+@given(st.lists(texts(), max_size=5))
+def test_nobody_s_preference_is_invented(orders):
+    rows = [ranking(1, f"r{i}", text) for i, text in enumerate(orders)]
+    told = majority(rows)
+    votes = Counter(
+        (a, b) for row in rows for one, other in combinations(row.tiers, 2) for a in one for b in other
+    )
+    assert told.decided == {(a, b) for a, b in votes if votes[a, b] > votes[b, a]}
+    strict = {(a, b) for one, other in combinations(told.tiers, 2) for a in one for b in other}
+    assert strict <= told.decided
+    assert told.whole == (strict == told.decided)
+    assert sorted(key for tier in told.tiers for key in tier) == sorted({key for row in rows for tier in row.tiers for key in tier})
+
+
 def test_a_cycle_is_seen():
     rows = [ranking(1, "ann", "a b c d"), ranking(1, "bo", "b c a d"), ranking(1, "cy", "c a b d")]
-    assert majority(rows) == Majority((("a", "b", "c"), ("d",)), True)
+    told = majority(rows)
+    assert (told.tiers, told.cycle, told.whole) == ((("a", "b", "c"), ("d",)), True, False)
 
 
 @given(texts(), st.integers(1, 4))
 def test_raters_of_one_mind_are_the_majority(text, raters):
     told = majority([ranking(1, f"r{i}", text) for i in range(raters)])
-    assert told == Majority(tuple(tuple(sorted(tier)) for tier in text.split()), False)
+    assert (told.tiers, told.cycle, told.whole) == (tuple(tuple(sorted(tier)) for tier in text.split()), False, True)
 
 
 def test_the_worst_disagreement_comes_first():

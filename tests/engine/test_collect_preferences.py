@@ -4,6 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import combinations
 from math import comb
 from pathlib import Path
 from random import Random
@@ -29,6 +30,7 @@ from tests.ranking import asked, open_closed, project, projects, said
 LABELS = st.sampled_from(["each rater", "majority", "settled"])
 PAIRINGS = st.sampled_from(["all", "best_worst", "adjacent"])
 ABC = asked(1, "a", "b", "c")
+SPLIT = "ties, or pairs on which raters are split"
 
 
 def told(made: Collected) -> list[tuple[str, str, float]]:
@@ -180,9 +182,33 @@ def test_no_prompt_counts_more_than_once_and_every_pair_is_counted_or_left_out(
     assert all(total <= 1 + 1e-9 for total in sums.values())
     assert len({"margin" in row for row in made.rows}) <= 1
     if pairing == "all" and not better:
-        assert len(made.rows) + made.left_out["ties"] == sum(comb(len(one.asked.choices), 2) for one in found)
-        if not made.left_out["ties"]:
+        ties = made.left_out["ties"] + made.left_out[SPLIT]
+        assert len(made.rows) + ties == sum(comb(len(one.asked.choices), 2) for one in found)
+        if not ties:
             assert all(total == pytest.approx(1) for total in sums.values())
+
+
+@given(projects(), st.sampled_from(["majority", "settled"]), PAIRINGS)
+def test_every_pair_of_the_majority_has_more_raters_for_it_than_against(given: Rankings, labels: Any, pairing: Any) -> None:
+    orders = [(row["item"], row["chosen"], row["rejected"]) for row in pairs(given, labels, pairing).rows if row["rater"] == "majority"]
+    for row in collecting.tiers(given, labels, "overall").rows:
+        texts = [[[{"role": "assistant", "content": row["responses"][place]}] for place in tier] for tier in row["tiers"]]
+        if row["rater"] == "majority":
+            orders += [(row["item"], a, b) for one, other in combinations(texts, 2) for a in one for b in other]
+    for item, chosen, rejected in orders:
+        above, below = ("k" + side[0]["content"] for side in (chosen, rejected))
+        ranks = [{key: n for n, tier in enumerate(one.tiers["overall"]) for key in tier} for one in given.said if one.item == item]
+        ranks = [rank for rank in ranks if rank]
+        assert sum(rank[above] < rank[below] for rank in ranks) > sum(rank[above] > rank[below] for rank in ranks)
+
+
+def test_pairs_on_which_raters_are_split_are_no_majority() -> None:
+    split = project([ABC], [said(1, "ann", "a > b > c"), said(1, "bob", "c > a > b")])
+    made = pairs(split, "majority")
+    assert told(made) == [("a", "b", 0.333333)]
+    assert made.left_out == {SPLIT: 2}
+    assert not pairs(split, "majority", "best_worst").rows
+    assert collecting.tiers(split, "majority", "overall").left_out == {"items on which raters are split, so that most agree on no order": 1}
 
 
 @given(projects(criteria=("kind", "short")), LABELS, PAIRINGS)

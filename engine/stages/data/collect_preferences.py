@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 FORMATS = {"pairs": "preference", "unpaired": "unpaired", "tiers": "tiers", "demonstrations": "messages"}
 NOTHING = {
-    "pairs": "no ranking of {name} prefers one answer to another, or no majority is without a circle: ask more people, or settle items",
+    "pairs": "no rater of {name}, or no majority, prefers one answer to another without a circle: ask more people, or settle items",
     "unpaired": "no label of {name} has an acceptable line that decides: let raters draw it, or collect pairs",
-    "tiers": "{name} has no rankings to collect: ask more people, or settle the items whose majority goes round in a circle",
+    "tiers": "{name} has no rankings to collect: ask more people, or settle the items of which no order is the majority's",
     "demonstrations": "nobody wrote a better answer in {name}: collect pairs",
 }
 
