@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from sqlmodel import Session
+from sqlmodel import Session, select
 
 from engine import labelling
-from engine.rankings import read
+from engine.rankings import Said, read, write
 from engine.stages.generate.rank_answers import RankAnswers
 from engine.stages.measure.preference_report import PreferenceReport
 from storage import queries
@@ -85,6 +85,26 @@ def test_two_raters_of_one_prompt_are_one_draw(told):
     alone = told(lambda n, _: 1 if n % 3 else -1)[0]
     assert same["sentence"].split("(")[1] == alone["sentence"].split("(")[1], "no narrower: the second rater brings no new prompt"
     assert same["answers"][1]["answers"][1]["votes"] in ("preferred by 2 of 2", "")
+
+
+@pytest.mark.parametrize("validated", [True, False])
+def test_of_a_judge_the_sentence_itself_says_whether_it_is_validated(told, run_stage, add_artifact, home, database, validated):
+    told(lambda n, _: 1)
+    with Session(database) as session:
+        sets = [row.id for row in session.exec(select(Artifact).where(Artifact.kind == "responses").order_by(Artifact.id))]
+        project = session.exec(select(Artifact.id).where(Artifact.kind == "rankings")).one()
+        low, high = (0.8, 0.95) if validated else (0.4, 0.6)
+        people = {"value": (low + high) / 2, "n": 90, "n_items": 30, "interval": [low, high], "items": 30, "decided": 90, "ties": 0.0}
+        agreement = {"of": "", "people": people, "known": people, "among_people": {"value": None}}
+        judge = add_artifact("rankings", "j", format="judge", project=project, judge="words", agreement=agreement, validated=validated)
+        items = read(session, project).items.values()
+        new = {one.id: sorted(one.choices, key=lambda choice: choice.by == "old") for one in items}
+        write(session, judge, [Said(id, "words", tiers={"overall": ((a.key,), (b.key,))}) for id, (a, b) in new.items()], queries.utc_now())
+        session.commit()
+    report = run_stage(PreferenceReport(rankings=judge, before=sets[0], after=sets[1]))["report"]
+    found = json.loads((home.artifact_folder(report) / "report.json").read_text())
+    who = "The judge words" if validated else "The judge words (not validated)"
+    assert found["sentence"].startswith(f"{who} preferred new to old on 100% of 30 unseen prompts")
 
 
 def test_few_labels_say_nothing(told):

@@ -58,7 +58,7 @@ class PreferenceReport(Stage):
         preferred = clustered_rate([w + t / 2 for w, t in zip(won, tied, strict=True)], [len(said) for said in judged.values()])
         decided = clustered_rate(won, [w + n for w, n in zip(won, lost, strict=True)])
         people = len({one.rater for one in ranked})
-        who = f"The judge {told['judge']}" if told.get("format") == "judge" else "One person" if people == 1 else f"{people} people"
+        who = _judge(told) if told.get("format") == "judge" else "One person" if people == 1 else f"{people} people"
         receipt = json.loads((work.input("receipt").folder / "report.json").read_text()) if self.receipt else {}
         keys = [rows[id].prompt_key for id in judged]
         agreement = pair_agreement(ranked)
@@ -118,6 +118,10 @@ def _said(item: "Asked", new: str, tiers: tuple[tuple[str, ...], ...]) -> str:
     rank = {key: place for place, tier in enumerate(tiers) for key in tier}
     after, before = (min(rank[choice.key] for choice in item.choices if (choice.by == new) == mine) for mine in (True, False))
     return BETTER if after < before else WORSE if after > before else TIED
+
+
+def _judge(told: Mapping[str, Any]) -> str:
+    return f"The judge {told['judge']}" + ("" if told["validated"] else " (not validated)")
 
 
 def _sentence(who: str, names: list[str], preferred: "Figure") -> str:
