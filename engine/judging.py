@@ -215,17 +215,21 @@ def standing(summary: Mapping[str, Any]) -> str:
     agreement = summary["agreement"]
     whom = _tested_by(agreement)
     figure, of = agreement[whom], f" of {agreement['of']}" if agreement["of"] else ""
+    held = agreement.get("held_out") if whom == "people" else None  # of labels it learned from only the others test it
+    apart = "" if held is None else f" on the {held:,} prompts held out from its training"
     if figure["items"] and not figure["decided"]:
         return "not validated: of no two answers do most people say which is better"
+    if not figure["decided"] and apart:
+        return f"not validated: it learned from people's labels of {agreement['of'] or 'these answers'}, and there are none{apart}"
     if not figure["decided"]:
         return f"not validated: nobody has ranked {agreement['of'] or 'these answers'}"
     if not figure["n"]:
-        return f"not validated: it ties all {figure['decided']:,} pairs that can be checked"
+        return f"not validated: it ties all {figure['decided']:,} pairs that can be checked{apart}"
     if not _is_enough(figure):
-        few = f"only {figure['n']:,} pairs of {figure['n_items']:,} items can be checked"
+        few = f"only {figure['n']:,} pairs of {figure['n_items']:,} items can be checked{apart}"
         return f"not validated: {few}, and {LEAST_PAIRS} pairs of {LEAST_ITEMS} items are needed"
     (low, high), by = figure["interval"], "people" if whom == "people" else "known answers"
-    told = f"agrees with {by} on {figure['value']:.0%} of {figure['n']:,} pairs{of} ({low:.0%} to {high:.0%})"
+    told = f"agrees with {by} on {figure['value']:.0%} of {figure['n']:,} pairs{of}{apart} ({low:.0%} to {high:.0%})"
     if not is_validated(agreement):
         told = f"not validated: {told}, {'less than chance' if high < 0.5 else 'which may be chance'}"
     if figure["ties"] >= 0.005:

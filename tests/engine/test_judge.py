@@ -14,18 +14,20 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from engine import dispatcher, judging, rankings, submit, worker
 from engine.catalogue import Scorer, scorers
-from engine.chat import Chat
+from engine.chat import Chat, prompt_key
 from engine.errors import UserError
 from engine.judging import Heard, Judged, as_said, judged, standing, tiers, weighed, weighed_likely
 from engine.rankings import Asked, Choice, Said, read
 from engine.stage import Input, Kind
+from engine.stages.data.collect_preferences import CollectPreferences
+from engine.stages.data.import_dataset import is_heldout
 from engine.stages.measure import _judges
 from engine.stages.measure.judge import Judge
 from engine.training.judging import beginnings, precise
 from engine.training.models import load_model
 from engine.work import Work
 from storage import queries
-from storage.tables import Artifact, Event, Run
+from storage.tables import Artifact, Consumed, Event, Label, Run
 from tests.serving import serving
 from tests.tiny_model import untrained_model
 
@@ -350,6 +352,56 @@ def test_a_judge_is_validated_by_enough_people(project, result):
 def test_what_is_said_of_a_judge_follows_from_people(project, result, given, validated, words):
     _, summary = result(rankings=project(12, **given), **LENGTH)
     assert (summary["validated"], standing(summary)) == (validated, words)
+
+
+@pytest.fixture
+def learned(database, add_artifact, run_stage, monkeypatch):
+    """A reward model that says what raters do, trained on rows collected from a project."""
+
+    def by_heart(work, stage, missing, criterion, keep):
+        keep([(one, Judged({choice.key: float(len(choice.text)) for choice in one.choices})) for one in missing])
+
+    def make(project, **settings):
+        data = run_stage(CollectPreferences(rankings=project, **settings))["dataset"]
+        judge = add_artifact("model", "my reward", format="reward")
+        with Session(database) as session:
+            run = Run(stage="train_reward_model", queued_at=NOW, status="succeeded")
+            session.add(run)
+            session.flush()
+            session.add(Consumed(run=run.id, artifact=data, field="data"))
+            session.get_one(Artifact, judge).made_by = run.id
+            session.commit()
+        return judge
+
+    monkeypatch.setattr(_judges, "reward", by_heart)
+    return make
+
+
+@pytest.mark.parametrize("rows", ["pairs", "demonstrations"])
+def test_a_judge_is_not_tested_on_what_it_learned_from(database, project, result, learned, rows):
+    id = project(60, people=("ann",))
+    with Session(database) as session:
+        for label in session.query(Label):
+            label.better = "A better one."
+        session.commit()
+    judge = learned(id, heldout=0.5, rows=rows)
+    prompts = [prompt_key([{"role": "user", "content": f"Question {n}?"}]) for n in range(60)]
+    held = sum(is_heldout(prompt, 0.5, 0) for prompt in prompts)
+    _, summary = result(rankings=id, by="reward model", reward_model=judge)
+    assert (summary["validated"], summary["items"]) == (True, 60)
+    told = f"agrees with people on 100% of {3 * held} pairs on the {held} prompts held out from its training ("
+    assert standing(summary).startswith(told)
+    few = learned(id, heldout=0.1, rows=rows)
+    held = sum(is_heldout(prompt, 0.1, 0) for prompt in prompts)
+    _, summary = result(rankings=id, by="reward model", reward_model=few)
+    assert not summary["validated"]
+    told = f"not validated: only {3 * held} pairs of {held} items can be checked on the {held} prompts held out from its training, and"
+    assert standing(summary).startswith(told)
+    _, summary = result(rankings=id, by="reward model", reward_model=learned(id, heldout=0, rows=rows))
+    none = "not validated: it learned from people's labels of these answers, and there are none on the 0 prompts held out from its training"
+    assert standing(summary) == none
+    _, summary = result(rankings=project(12, people=("ann",)), by="reward model", reward_model=judge)
+    assert standing(summary) == ALL, "of another project it has learned nothing"
 
 
 def test_ties_of_a_judge_are_told_and_do_not_count_as_agreement(project, result, stub):

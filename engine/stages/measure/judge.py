@@ -7,7 +7,7 @@ stored as soon as it is judged, so a stopped, killed or failed run goes on with 
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from math import comb
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
@@ -31,10 +31,13 @@ from engine.judging import (
 )
 from engine.rankings import OVERALL, Asked, Choice
 from engine.stage import AnsweringModel, Estimate, Input, Kind, Preview, PreviewRow, Rankings, RewardModel, Stage
+from engine.stages.data._formats import prompt_of
+from engine.stages.data.import_dataset import is_heldout
 from engine.stages.measure import _judges
 
 if TYPE_CHECKING:
     from engine.judging import Judged
+    from engine.rankings import Rankings as Project
     from engine.rankings import Said
     from engine.work import Work
 
@@ -132,6 +135,10 @@ class Judge(Stage):
             if criterion not in project.criteria:
                 message = "the project in {where} ranks by {known}, not by {criterion}: name another criterion, or another project"
                 raise UserError(message, "criterion", where=name, known=", ".join(project.criteria), criterion=criterion)
+        unseen = self._unseen(work, people)
+        if unseen is not None:
+            settled = {id: one for id, one in people.settled.items() if id in unseen}
+            people = replace(people, said=[one for one in people.said if one.item in unseen], settled=settled)
         known = {item for told in truths(people, criterion).values() for item in told}
         here = {item.id: item for item in to_judge(given)}
         items = here | {item.id: item for item in to_judge(people) if item.id in known}
@@ -155,7 +162,27 @@ class Judge(Stage):
                 file.write(json.dumps(row | json.loads(one.comment), ensure_ascii=False) + "\n")
         summary = self._summary(judge, criterion, given.project, here, said)
         of = work.input("validate_on").name if self.validate_on else ""
-        self._tell(work, summary | {"agreement": validation(list(stored.values()), people, criterion, of)})
+        agreement = validation(list(stored.values()), people, criterion, of)
+        agreement["held_out"] = None if unseen is None else len({people.items[id].prompt_key for id in unseen})
+        self._tell(work, summary | {"agreement": agreement})
+
+    def _unseen(self, work: "Work", people: "Project") -> set[int] | None:
+        """The items whose labels by people a judge has not learned from, where it has learned from some of their project."""
+        found = [one for one in work.lineage(self._judge_id()) if one.stage == "collect_preferences"] if self._judge_id() else []
+        learned = [one.summary for one in found if one.inputs["rankings"] == people.project]
+        if not learned:
+            return None
+        answer = {"role": "assistant", "content": ""}
+        prompts = {
+            item.id: {"messages": prompt_of({"messages": [*item.prompt, answer]}), "": prompt_of({"prompt": item.prompt})}
+            for item in people.items.values()
+            if item.kind == "normal"
+        }
+        return {
+            id
+            for id, keys in prompts.items()
+            if all(is_heldout(keys.get(one["format"], keys[""]), one["heldout_share"], one["seed"]) for one in learned)
+        }
 
     def _summary(self, judge: str, criterion: str, project: int, items: "Mapping[int, Asked]", said: "list[Said]") -> dict[str, Any]:
         from engine.agreement import length_bias, tie_rate
