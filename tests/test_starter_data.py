@@ -150,3 +150,12 @@ def test_sums_are_right() -> None:
             left, sign, right = working[1].split()
             a, b = float(left), float(right)
             assert {"x": a * b, "-": a - b, "/": a / b if b else None}[sign] == pytest.approx(result), question
+
+
+def test_no_prompt_for_the_comparison_is_among_those_that_are_ranked() -> None:
+    ask, unseen = rows("rankings/ask.jsonl"), rows("rankings/unseen.jsonl")
+    for some in (ask, unseen):
+        assert Counter(row["tags"][0] for row in some) == dict.fromkeys(("advice", "explain", "fact", "write", "format"), 8)
+    assert max(alike(one["prompt"], two["prompt"], 3) for one in ask for two in unseen) < 0.6
+    taught = [*QUESTIONS, *PROMPTS]
+    assert not {row["prompt"].casefold() for row in [*ask, *unseen]} & {text.casefold() for text in taught}
