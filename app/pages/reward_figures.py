@@ -16,8 +16,12 @@ def quality(row: Artifact) -> list[Node]:
     if not found:
         return [head, h("p", say("No pairs were held out: nothing says how well it judges."))]
     if row.summary.get("format") != "reward":
-        text = "Chosen answers gained on rejected ones in {rate:.0%} of {pairs:,} pairs ({prompts:,} prompts)."
-        return [head, h("p", say(text, rate=found["accuracy"], pairs=found["pairs"], prompts=found["prompts"]))]
+        text = "Chosen answers gained on rejected ones in {rate:.0%} of pairs, by prompt ({low:.0%} to {high:.0%}, {prompts:,} prompts)."
+        told = found["accuracy"]
+        if not isinstance(told, dict):  # made before 29 November 2026
+            text = "Chosen answers gained on rejected ones in {rate:.0%} of {pairs:,} pairs."
+            return [head, h("p", say(text, rate=told, pairs=found["pairs"]))]
+        return [head, h("p", say(text, **told))]
     title = h("h3", say("Rewards of chosen and rejected answers"))
     return [head, h("p", _sentence(found)), _table(found), title, _histogram(found["histogram"])]
 
@@ -29,7 +33,8 @@ def _sentence(found: dict[str, Any]) -> str:
     if "rate" in alike:
         told += " " + say("Where both answers are of like length: {rate:.0%} ({low:.0%} to {high:.0%}, {pairs:,} pairs).", **alike)
     else:
-        told += " " + say("Too few pairs are of like length to say whether it judges more than length (n = {pairs:,}).", **alike)
+        few = "Too few prompts have pairs of like length to say whether it judges more than length (n = {pairs:,} pairs)."
+        told += " " + say(few, **alike)
     if "spearman" in length:
         told += " " + say("Reward and length go together at {spearman:+.2f} (rank correlation, {answers:,} answers).", **length)
     return told
@@ -37,16 +42,21 @@ def _sentence(found: dict[str, Any]) -> str:
 
 def _table(found: dict[str, Any]) -> Node:
     accuracy, alike, length = found["accuracy"], found["length_matched"], found["length"]
-    counted = say("{n:,} prompts, {m:,} pairs", n=accuracy["prompts"], m=accuracy["pairs"])
     rate = f"{alike['rate']:.1%}" if "rate" in alike else say("not enough pairs")
     rows: list[list[Node]] = [
-        [say("Accuracy by prompt"), f"{accuracy['rate']:.1%}", _span(accuracy), counted],
-        [say("Accuracy, lengths within 10 %"), rate, _span(alike), say("{n:,} pairs", n=alike["pairs"])],
+        [say("Accuracy by prompt"), f"{accuracy['rate']:.1%}", _span(accuracy), _counted(accuracy)],
+        [say("Accuracy, lengths within 10 %"), rate, _span(alike), _counted(alike)],
     ]
     for name, title in (("pearson", say("Correlation of reward and length")), ("spearman", say("The same of ranks"))):
         if name in length:
             rows.append([title, f"{length[name]:+.2f}", "", say("{n:,} answers", n=length["answers"])])
     return table([say("Measured"), say("Value"), say("95 % interval"), say("Counted on")], rows)
+
+
+def _counted(one: dict[str, Any]) -> str:
+    if "prompts" not in one:  # pairs of like length were counted without them before 29 November 2026
+        return say("{n:,} pairs", n=one["pairs"])
+    return say("{n:,} prompts, {m:,} pairs", n=one["prompts"], m=one["pairs"])
 
 
 def _span(one: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 from trl.trainer.utils import disable_dropout_in_model
@@ -19,7 +20,8 @@ from engine.training.answers import undisturbed
 from engine.training.batches import by_length
 from engine.training.checkpoints import Checkpoints
 from engine.training.lesson import Lesson, Prepared
-from engine.training.preferences import Pair
+from engine.training.preferences import Pair, by_prompt
+from engine.training.reward_quality import accuracy_by_prompt
 from engine.training.rows import read_rows
 from engine.work import Work
 
@@ -39,18 +41,24 @@ class PreferenceTuner(Checkpoints, DPOTrainer):
         )
 
     def held_out(self) -> dict[str, float]:
-        """Means over held-out pairs."""
-        totals = dict.fromkeys(("loss", *SHOWN), 0.0)
+        """Means over held-out pairs; how often the chosen answer gained on the other, by prompt, goes into the summary."""
+        totals, gained, outputs = dict.fromkeys(("loss", *SHOWN), 0.0), dict[int, float](), []
         for batch in by_length([pair.length for pair in self.heldout], self.args.per_device_eval_batch_size):
             inputs = self._prepare_inputs(self.data_collator([self.eval_dataset[n] for n in batch]))
-            with self.accelerator.autocast():
+            heard = self.model.register_forward_hook(lambda *told: outputs.append(told[-1]))  # TRL keeps no more of a batch than means
+            with self.accelerator.autocast(), heard:
                 told = {"loss": self._compute_loss(self.model, inputs, False).item()}
+            likely = outputs.pop().log_probs[:, 1 - inputs["input_ids"].shape[1] :].sum(1)
+            known = torch.cat((inputs["ref_chosen_logps"], inputs["ref_rejected_logps"]))
+            answers = [self.heldout[n].chosen for n in batch] + [self.heldout[n].rejected for n in batch]
+            gained |= dict(zip(map(id, answers), (likely - known).tolist(), strict=True))
             told |= {name: self._metrics["eval"][name][-1] for name in SHOWN}
             for name, value in told.items():
                 totals[name] += value * len(batch) / len(self.heldout)
         self._metrics["eval"].clear()
-        prompts = len({pair.key for pair in self.heldout})
-        self.summary["heldout_pairs"] = {"accuracy": totals["rewards/accuracies"], "pairs": len(self.heldout), "prompts": prompts}
+        prompts = by_prompt(self.heldout)
+        accuracy = accuracy_by_prompt(prompts, [[gained[id(answer)] for answer in prompt.answers] for prompt in prompts])
+        self.summary["heldout_pairs"] = {"accuracy": accuracy}
         return {f"eval_{name}": value for name, value in totals.items()}
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:

@@ -11,17 +11,16 @@ from typing import Any
 import numpy
 from scipy.stats import pearsonr, spearmanr
 
-from engine.statistics import bootstrap_mean, wilson
+from engine.statistics import bootstrap_mean, clustered_rate, wilson
 from engine.training.preferences import Ranked
 
 ALIKE = 0.1  # lengths that differ by no more than this share of the longer one are matched
-ENOUGH = 10  # matched pairs, below which no rate is given
 BINS = 20
 
 
 def accuracy_by_prompt(prompts: Sequence[Ranked], rewards: Sequence[Sequence[float]]) -> dict[str, Any]:
     """Mean over prompts of the share of pair weight ordered rightly, with its 95 % bootstrap interval over prompts; Wilson's
-    where all prompts are wholly right or wholly wrong, since resampling equal values would claim certainty. Equal rewards
+    where all prompts are wholly right or wholly wrong, or say the same, since resampling equal values would claim certainty. Equal rewards
     order nothing. Empty for no prompts."""
     shares = []
     for prompt, told in zip(prompts, rewards, strict=True):
@@ -30,8 +29,8 @@ def accuracy_by_prompt(prompts: Sequence[Ranked], rewards: Sequence[Sequence[flo
     if not shares:
         return {}
     mean, low, high = bootstrap_mean(shares)
-    if set(shares) <= {0.0, 1.0}:
-        low, high = wilson(round(sum(shares)), len(shares))
+    if set(shares) <= {0.0, 1.0} or len(set(shares)) == 1:
+        low, high = wilson(sum(shares), len(shares))
         low, high = min(low, mean), max(high, mean)  # which rounding may miss
     return {"rate": mean, "low": low, "high": high, "prompts": len(shares), "pairs": sum(len(one.pairs) for one in prompts)}
 
@@ -49,17 +48,19 @@ def quality(prompts: Sequence[Ranked], rewards: Sequence[Sequence[float]]) -> di
 
 
 def _length_matched(prompts: Sequence[Ranked], rewards: Sequence[Sequence[float]]) -> dict[str, Any]:
-    """Accuracy over pairs of like length: `rate` only where there are enough of them."""
-    right = []
+    """Accuracy over pairs of like length, with its interval over prompts: `rate` only where enough prompts have such pairs."""
+    right, all_ = [], []
     for prompt, told in zip(prompts, rewards, strict=True):
-        for pair in prompt.pairs:
-            one, other = prompt.answers[pair.winner].length, prompt.answers[pair.loser].length
-            if abs(one - other) <= ALIKE * max(one, other):
-                right.append(told[pair.winner] > told[pair.loser])
-    if len(right) < ENOUGH:
-        return {"pairs": len(right)}
-    low, high = wilson(sum(right), len(right))
-    return {"rate": sum(right) / len(right), "low": low, "high": high, "pairs": len(right)}
+        lengths = [answer.length for answer in prompt.answers]
+        both = [(pair.winner, pair.loser) for pair in prompt.pairs]
+        alike = [(a, b) for a, b in both if abs(lengths[a] - lengths[b]) <= ALIKE * max(lengths[a], lengths[b])]
+        right.append(sum(told[a] > told[b] for a, b in alike))
+        all_.append(len(alike))
+    figure = clustered_rate(right, all_)
+    counted = {"pairs": figure.n, "prompts": figure.n_items}
+    if figure.value is None or figure.interval is None:
+        return counted
+    return {"rate": figure.value, "low": figure.interval[0], "high": figure.interval[1], **counted}
 
 
 def _length(prompts: Sequence[Ranked], rewards: Sequence[Sequence[float]]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def model(**summary: Any) -> Artifact:
 def test_a_reward_model_says_how_it_judges_and_on_how_much() -> None:
     told = text(quality(model(format="reward", heldout_pairs=FOUND)))
     assert "in 88% of pairs, by prompt (75% to 95%, 40 prompts)" in told
-    assert "Too few pairs are of like length" in told
+    assert "Too few prompts have pairs of like length" in told
     assert "n = 4" in told
     assert "not enough pairs" in told
     assert "+0.42" in told
@@ -41,5 +41,7 @@ def test_where_lengths_are_alike_often_enough_the_rate_is_told() -> None:
 
 def test_nothing_held_out_is_said_and_other_models_say_nothing() -> None:
     assert "No pairs were held out" in text(quality(model(format="reward", heldout_pairs={})))
-    assert "90% of 20 pairs" in text(quality(model(format="adapter", heldout_pairs={"accuracy": 0.9, "pairs": 20, "prompts": 10})))
+    told = text(quality(model(format="adapter", heldout_pairs={"accuracy": FOUND["accuracy"]})))
+    assert "in 88% of pairs, by prompt (75% to 95%, 40 prompts)" in told
+    assert "90% of 20 pairs." in text(quality(model(format="adapter", heldout_pairs={"accuracy": 0.9, "pairs": 20, "prompts": 10})))
     assert quality(model(format="full")) == quality(model(format="reward")) == []

@@ -17,7 +17,7 @@ from engine.errors import UserError
 from engine.settings import SamplingSettings
 from engine.stage import Stage
 from engine.stages.train.dpo import DPO
-from engine.statistics import bootstrap_difference
+from engine.statistics import bootstrap_difference, wilson
 from engine.training.answers import batched
 from engine.training.dpo_trainer import SHOWN
 from engine.training.models import load_model
@@ -51,12 +51,36 @@ def test_it_learns_says_so_and_its_result_can_be_learned_from(school: RankingCla
     for name in SHOWN:
         assert list(school.curve(run, name)) == list(range(1, 21))
         assert list(school.curve(run, f"eval_{name}")) == [0, 10, 20]
-    assert school.curve(run, "eval_rewards/accuracies")[20] == row.summary["heldout_pairs"]["accuracy"] == 1
-    assert (row.summary["heldout_pairs"]["pairs"], row.summary["heldout_pairs"]["prompts"]) == (18, 6)
+    told = row.summary["heldout_pairs"]["accuracy"]
+    assert school.curve(run, "eval_rewards/accuracies")[20] == told["rate"] == told["high"] == 1
+    assert (told["pairs"], told["prompts"], told["low"]) == (18, 6, pytest.approx(wilson(6, 6)[0])), "six prompts, not eighteen pairs"
     assert school.curve(run, "eval_rewards/margins")[20] > 0.1
     assert [answer.step for answer in school.responses(run)] == [0, 0, 10, 10, 20, 20]
     again = run_stage(school.preferring(model=made))["model"]
     assert school.curve(school.artifact(again).made_by or 0)[1] == pytest.approx(math.log(2), abs=1e-4)
+
+
+def test_each_held_out_prompt_says_how_often_its_chosen_answers_gained(school: RankingClass) -> None:
+    """Against the pairs measured one by one; the reference of each answer is moved, so that some are right and some wrong."""
+    trainer = school.trainer()
+
+    def moved(row: dict[str, Any], number: int) -> dict[str, float]:
+        by = {side: random.Random(f"{trainer.heldout[number].key} {row[f'{side}_ids']}").uniform(-1, 1) for side in ("chosen", "rejected")}
+        return {f"ref_{side}_logps": row[f"ref_{side}_logps"] + far for side, far in by.items()}
+
+    trainer.eval_dataset = trainer.eval_dataset.map(moved, with_indices=True)
+    trainer.model.eval()
+    with torch.no_grad():
+        told, right = trainer.held_out(), dict[str, list[float]]()
+        for number, pair in enumerate(trainer.heldout):
+            one = trainer._prepare_inputs(trainer.data_collator([trainer.eval_dataset[number]]))
+            trainer._compute_loss(trainer.model, one, False)
+            right.setdefault(pair.key, []).append(trainer._metrics["eval"]["rewards/accuracies"][-1])
+    shares = [sum(some) / len(some) for some in right.values()]
+    found = trainer.summary["heldout_pairs"]["accuracy"]
+    assert 0 < told["eval_rewards/accuracies"] < 1
+    assert found["rate"] == pytest.approx(sum(shares) / len(shares))
+    assert found["low"] < found["rate"] < found["high"]
 
 
 def test_a_pair_is_its_prompt_and_two_answers_up_to_their_stop_tokens(school: RankingClass) -> None:

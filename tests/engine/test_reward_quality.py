@@ -29,15 +29,33 @@ def test_six_prompts_that_are_all_right_are_not_certainty() -> None:
         assert found["low"] == pytest.approx(low, abs=0.01)
 
 
+def test_prompts_that_all_say_the_same_are_not_certainty() -> None:
+    three = [prompt(str(n), [4, 4, 4], [(0, 1, 1 / 3), (0, 2, 1 / 3), (1, 2, 1 / 3)]) for n in range(6)]
+    found = accuracy_by_prompt(three, [[3.0, 1.0, 2.0]] * 6)
+    assert found["low"] < 0.4 < found["rate"] < 0.9 < found["high"]
+
+
 def test_length_is_looked_at_only_where_there_is_enough_to_see() -> None:
     unlike = [prompt(str(n), [4, 40], [(0, 1, 1.0)]) for n in range(30)]
     alike = [prompt(str(n), [20, 18], [(0, 1, 1.0)]) for n in range(10)]
-    assert quality(unlike, [[1.0, 0.0]] * 30)["length_matched"] == {"pairs": 0}
-    assert quality(alike[:9], [[1.0, 0.0]] * 9)["length_matched"] == {"pairs": 9}
+    assert quality(unlike, [[1.0, 0.0]] * 30)["length_matched"] == {"pairs": 0, "prompts": 0}
+    assert quality(alike[:9], [[1.0, 0.0]] * 9)["length_matched"] == {"pairs": 9, "prompts": 9}
     found = quality(alike, [[1.0, 0.0]] * 9 + [[0.0, 1.0]])
     assert found["length_matched"]["rate"] == 0.9
     assert found["length"]["pearson"] > 0.5
     assert quality([prompt("a", [7, 7], [(0, 1, 1.0)])], [[1.0, 0.0]])["length"] == {"answers": 2}
+
+
+def test_pairs_of_one_prompt_are_not_more_evidence_of_like_length() -> None:
+    """Of each prompt all six pairs go the same way: as much is known as from one pair each."""
+    one = [prompt(str(n), [20, 20], [(0, 1, 1.0)]) for n in range(20)]
+    orders = [(a, b, 1 / 6) for a in range(4) for b in range(a + 1, 4)]
+    six = [prompt(str(n), [20] * 4, orders) for n in range(20)]
+    few = quality(one, [[1.0, 0.0]] * 14 + [[0.0, 1.0]] * 6)["length_matched"]
+    many = quality(six, [[4.0, 3.0, 2.0, 1.0]] * 14 + [[1.0, 2.0, 3.0, 4.0]] * 6)["length_matched"]
+    assert (many["rate"], many["pairs"], many["prompts"]) == (0.7, 120, 20)
+    assert many["high"] - many["low"] == pytest.approx(few["high"] - few["low"], abs=0.02)
+    assert quality(six[:9], [[4.0, 3.0, 2.0, 1.0]] * 9)["length_matched"] == {"pairs": 54, "prompts": 9}
 
 
 def test_nothing_held_out_says_nothing() -> None:
