@@ -4,7 +4,6 @@
   const IDLE = 60_000; // ms without input after which nobody is working
   const TWICE = 500; // ms in which a second press of the same key means nothing
 
-  const number = () => [...crypto.getRandomValues(new Uint32Array(4))].map((part) => part.toString(16).padStart(8, "0")).join(""); // randomUUID needs https
   const fill = (text, values) => text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? values[name] : whole));
 
   // Storage may be full or forbidden; then drafts last as long as the page.
@@ -24,7 +23,7 @@
 
   function rank(element, props, watch, trigger) {
     const root = element.querySelector(".dj-rank");
-    const R = window.dianjing.rank_state;
+    const R = window.dianjing.rank_state, number = R.number;
     let setup = null, shown = null, state = null, guideline = null, parts = null, pending = null, feedback = null;
     let mode = "", focused = 0, look = null, quiet = 0, undoing = null, moved = Date.now(), ticked = Date.now();
 
@@ -91,16 +90,15 @@
         paint();
         return focus(first.go ?? focused);
       }
-      state.event ??= number();
-      save();
-      send("submit", R.said(state, guideline.version));
+      send_label();
     }
 
-    function skip(reason) {
+    function send_label(reason) {
       mode = "";
-      state.event ??= number();
+      state.reason = reason;
+      const label = R.said(state, guideline.version, reason);
       save();
-      send("submit", R.said(state, guideline.version, reason));
+      send("submit", label);
     }
 
     function undo() {
@@ -120,8 +118,9 @@
       guideline = shown.guideline;
       state = R.fresh(shown);
       const left = kept("sessionStorage", draft());
-      if (shown.previous) R.restore(state, shown.previous);
-      else if (left && left.count === state.count && String(left.criteria) === String(state.criteria)) state = { ...state, ...left };
+      const same = left && left.count === state.count && String(left.criteria) === String(state.criteria);
+      if (same && after !== "undo") state = { ...state, ...left };
+      else if (shown.previous) R.restore(state, shown.previous);
       focused = 0;
       if (!has_read()) return gate(false);
       item(after);
@@ -133,7 +132,7 @@
       parts.undone = after === "undo";
       root.replaceChildren(live, parts.all);
       fold();
-      if (state.event && !after) tell("hint", "not_received");
+      if (state.sent.length && !after) tell("hint", "not_received");
       else if (after === "undo") tell("", "says_undone");
       else if (after) announce(`${word("says_submitted")} ${word("says_item", { n: shown.done + 1, of: shown.of })}`);
       paint();
@@ -153,7 +152,7 @@
       if (kind === "problem" && pending?.failed) parts.hint.append(" ", button("retry", "", () => (pending.kind === "undo" ? undo() : again())));
     }
 
-    const again = () => { state ? send("submit", { ...R.said(state, guideline.version), ...(state.reason ? { reason: state.reason } : {}) }) : more(); };
+    const again = () => { state ? send_label(state.reason) : more(); };
 
     function button(name, key, act, more_ = {}) {
       const { text, class: kind, ...rest } = more_;
@@ -237,7 +236,7 @@
       const quiet_buttons = el("div", { class: "row keys" }, button("comment", "C", () => box("comment")), button("write", "W", () => box("better")),
         button("none_acceptable", "N", () => did(R.draw(state, 0)), { "data-none": true }), button("raw", "R", toggle), button("help", "?", help));
       const main = el("div", { class: "row main" }, button("undo", "U", undo, { disabled: !shown.done }), button("skip", "S", () => ask("skip")), button("submit", "↵", submit, { class: "primary" }));
-      const reasons = el("div", { class: "row reasons", role: "group", hidden: true }, el("span", {}, word("skip_why")), setup.reasons.map(([key, text], at) => button("reason", at + 1, () => { state.reason = key; skip(key); }, { text })));
+      const reasons = el("div", { class: "row reasons", role: "group", hidden: true }, el("span", {}, word("skip_why")), setup.reasons.map(([key, text], at) => button("reason", at + 1, () => send_label(key), { text })));
       const deck = el("div", { class: "deck" }, hint, reasons, pair, strengths, el("div", { class: "row between" }, board, main));
       const all = el("div", { class: "ranking" }, el("div", { class: "row between top" }, el("div", { class: "row" }, ...bar(), shown.practice ? el("span", { class: "tag practice" }, word("practice")) : null), folded()),
         shown.practice ? el("p", { class: "soft" }, word("practice_note")) : null,
@@ -482,7 +481,7 @@
 
     function digits(digit) {
       if (mode === "flags") { const flag = setup.flags[digit - 1]; return flag && did(R.flag(state, focused, flag[0])); }
-      if (mode === "skip") { const reason = setup.reasons[digit - 1]; if (reason) { state.reason = reason[0]; skip(reason[0]); } return; }
+      if (mode === "skip") { const reason = setup.reasons[digit - 1]; if (reason) send_label(reason[0]); return; }
       if (!state.pairs) return did(R.put(state, focused, digit));
       if (digit >= 1 && digit <= setup.strengths.length) did(R.strengthen(state, digit));
     }

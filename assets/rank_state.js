@@ -4,6 +4,7 @@
   const LETTERS = "ABCDEFGHI";
   const hint = (word, values = {}) => ({ hint: true, word, values });
   const told = (word, values = {}) => ({ word, values });
+  const number = () => [...crypto.getRandomValues(new Uint32Array(4))].map((part) => part.toString(16).padStart(8, "0")).join(""); // randomUUID needs https
   const letters = (numbers) => numbers.map((n) => LETTERS[n]).join(", ");
 
   function fresh(shown) {
@@ -11,7 +12,7 @@
     return {
       item: shown.item, count, pairs: shown.mode === "pairs", ties: shown.ties, criteria: shown.criteria, at: 0,
       ranks: shown.criteria.map(() => Array(count).fill(null)), line: null, strength: null, flags: Array.from({ length: count }, () => []),
-      comment: "", better: "", seen: Array(count).fill(false), active: 0, since: Date.now(), event: null,
+      comment: "", better: "", seen: Array(count).fill(false), active: 0, since: Date.now(), sent: [], content: "",
     };
   }
 
@@ -110,10 +111,17 @@
     return found;
   }
 
-  // What engine/labelling.py wants to be told.
+  // What engine/labelling.py wants to be told. The same sent again has the same id; what was changed since has another and
+  // names those before, for any of them may have arrived.
   function said(state, guideline, reason) {
+    const label = content(state, reason), text = JSON.stringify(label);
+    if (state.content !== text) Object.assign(state, { content: text, sent: [...state.sent, number()].slice(-100) });
     const wall = Math.min(Math.max(0, Date.now() - state.since), 2 ** 31 - 1);
-    const base = { client_event_id: state.event, item: state.item, guideline, comment: state.comment, active_ms: Math.min(Math.round(state.active), wall), wall_ms: wall };
+    return { ...label, client_event_id: state.sent.at(-1), corrects: state.sent.slice(0, -1), guideline, active_ms: Math.min(Math.round(state.active), wall), wall_ms: wall };
+  }
+
+  function content(state, reason) {
+    const base = { item: state.item, comment: state.comment };
     if (reason) return { ...base, reason };
     const flags = Object.fromEntries(state.flags.map((words, n) => [n, words]).filter(([, words]) => words.length));
     const above = state.line === null ? null : tiers(state.ranks[0]).filter(([first]) => state.ranks[0][first] <= state.line).length;
@@ -123,5 +131,5 @@
     };
   }
 
-  window.dianjing = { ...(window.dianjing ?? {}), rank_state: { LETTERS, fresh, restore, unranked, put, prefer, tie, chosen, strengthen, draw, accept, flag, tiers, missing, said } };
+  window.dianjing = { ...(window.dianjing ?? {}), rank_state: { LETTERS, number, fresh, restore, unranked, put, prefer, tie, chosen, strengthen, draw, accept, flag, tiers, missing, said } };
 })();

@@ -44,60 +44,62 @@ def submit(database: Engine, project: int, rater: str, said: Mapping[str, Any], 
 
     `said`: client_event_id, item, guideline (the version read), and either "reason" (a skip) or tiers {criterion: lists of
     shown numbers, best first}, seen (shown numbers), and perhaps accepted_above, strength, flags {shown number: words},
-    better; comment, active_ms and wall_ms in both. Raises UserError for anything that does not fit; nothing is written then.
+    better; comment, active_ms and wall_ms in both. Whoever changed what may have arrived already says so in `corrects`: the
+    client_event_ids before. Raises UserError for anything that does not fit; nothing is written then.
     """
     with transaction(database) as session:
-        row = _existing(session, project)
-        event, item_id = _text(said, "client_event_id", 100), _whole(said, "item")
-        if not event:
-            raise UserError("this label has no client_event_id: reload the page")
-        if again := labels.with_event(session, event):
-            if (again.rater, again.rankings) != (rater, project):
-                raise UserError("this label was written already, by somebody else or for another project")
+        row, event = _existing(session, project), _event(project, rater, said.get("client_event_id"))
+        if labels.with_event(session, event):
             return _next(session, row, rater, now)
+        if row.closed_at is not None:
+            raise UserError("this project was closed while you worked, and takes no more labels; what you entered is kept in this browser")
+        item_id = _whole(said, "item")
         item = session.get(Item, item_id)
         if item is None or item.project != project:
             raise UserError("there is no item {item} in this project", item=item_id)
-        held = labels.lease(session, item_id, rater)
-        if held is None:
+        held, before = labels.lease(session, item_id, rater), _corrected(session, project, item_id, rater, said)
+        if held is None and before is None:
             raise UserError("item {item} was not given to you: reload the page for the one that is", item=item_id)
         _guideline_is_read(session, row, said)
-        label = _label(row, item, held, said)
-        label.client_event_id, label.rater, label.at, label.extra = event, rater, now, labels.is_full(session, row, item)
+        label = _label(row, item, (held or before).shown, said, now)  # type: ignore[union-attr]
+        label.client_event_id, label.rater, label.supersedes = event, rater, before.id if before else None
+        label.extra = (held is None or held.expires_at <= now) and not labels.has_room(session, item, rater, now)
         session.add(label)
-        session.delete(held)
+        if held:
+            session.delete(held)
         session.flush()
-        _close_if_complete(session, row, now)
         following = _next(session, row, rater, now)
         return following | _feedback(item, label) if item.kind == PRACTICE and label.act == RANK else following
 
 
 def undo(database: Engine, project: int, rater: str, client_event_id: str, now: datetime) -> Shown:
-    """Take back the last thing this rater said: its item is theirs again, as they left it. Raises UserError if there is nothing."""
+    """Take back the last thing this rater said: its item is theirs again, as they left it, even while the project is paused.
+
+    Raises UserError if there is nothing.
+    """
     with transaction(database) as session:
-        row = _existing(session, project)
-        if again := labels.with_event(session, client_event_id):
-            if (again.rater, again.rankings) != (rater, project):
-                raise UserError("this label was written already, by somebody else or for another project")
+        row, event = _existing(session, project), _event(project, rater, client_event_id)
+        if labels.with_event(session, event):
             return _next(session, row, rater, now)
         if row.closed_at is not None:
             raise UserError("this project is closed: nothing in it can be taken back any more")
         last = labels.last_of(session, project, rater)
         if last is None:
             raise UserError("there is nothing to undo")
-        if not 0 < len(client_event_id) <= 100:
-            raise UserError("this undo has no client_event_id: reload the page")
         taken_back = Label(
-            client_event_id=client_event_id, rankings=project, item=last.item, rater=rater, act=UNDO, shown=last.shown,
+            client_event_id=event, rankings=project, item=last.item, rater=rater, act=UNDO, shown=last.shown,
             guideline=last.guideline, supersedes=last.id, at=now,
         )  # fmt: skip
         session.add(taken_back)
         if following := labels.holds(session, project, rater):
             session.delete(following)  # it goes back
         session.flush()
-        session.add(Lease(item=last.item, rater=rater, shown=last.shown, given_at=now, expires_at=now + HOLD))
+        item = session.get_one(Item, last.item)
+        until = now + HOLD if labels.has_room(session, item, rater, now) else now  # a skip held no place: it may be taken by now
+        lease = Lease(item=last.item, rater=rater, shown=last.shown, given_at=now, expires_at=until)
+        session.add(lease)
         session.flush()
-        return _next(session, row, rater, now) | {"previous": _as_shown(last)}
+        return _told(session, row, rater, now, (item, lease))
 
 
 def settle(database: Engine, project: int, owner: str, item: int, tiers: Mapping[str, Any], client_event_id: str, now: datetime) -> None:
@@ -151,15 +153,23 @@ def _existing(session: Session, project: int) -> Project:
 
 
 def _next(session: Session, project: Project, rater: str, now: datetime) -> Shown:
-    done = labels.done_by(session, project.artifact, rater)
+    """What this rater does now. If nothing is left for them the project may be complete: then it is closed."""
     found = None
     if project.closed_at is None and project.paused_at is None:
         found = labels.assign(session, project, rater, now, now + HOLD, lambda item: _order(project.artifact, item, rater))
+    if found is None and project.closed_at is None and labels.is_complete(session, project, now, HOLD):
+        labels.close(session, project, now)
+    return _told(session, project, rater, now, found)
+
+
+def _told(session: Session, project: Project, rater: str, now: datetime, found: tuple[Item, Lease] | None) -> Shown:
+    done = labels.done_by(session, project.artifact, rater)
     of = done + labels.open_to(session, project, rater, now)
     told = {"project": project.artifact, "done": done, "of": of}
     if found is None:
         return told | {"state": "closed" if project.closed_at else "paused" if project.paused_at else "done"}
-    return told | _shown(session, project, *found)
+    before = labels.taken_back(session, project.artifact, found[0].id or 0, rater)
+    return told | _shown(session, project, *found) | ({"previous": _as_shown(before)} if before else {})
 
 
 def _shown(session: Session, project: Project, item: Item, lease: Lease) -> Shown:
@@ -186,10 +196,10 @@ def _order(project: int, item: Item, rater: str) -> list[str]:
     return keys
 
 
-def _label(project: Project, item: Item, lease: Lease, said: Mapping[str, Any]) -> Label:
+def _label(project: Project, item: Item, keys: list[str], said: Mapping[str, Any], now: datetime) -> Label:
     """The label that a submission means. Raises UserError."""
     label = Label(
-        client_event_id="", rankings=project.artifact, item=item.id or 0, rater="", act=RANK, shown=lease.shown, at=lease.given_at,
+        client_event_id="", rankings=project.artifact, item=item.id or 0, rater="", act=RANK, shown=keys, at=now,
         comment=_text(said, "comment"), active_ms=_whole(said, "active_ms", 0), wall_ms=_whole(said, "wall_ms", 0),
         guideline=_whole(said, "guideline"),
     )  # fmt: skip
@@ -198,7 +208,7 @@ def _label(project: Project, item: Item, lease: Lease, said: Mapping[str, Any]) 
             raise UserError("{reason} is no reason to skip: choose one of {known}", reason=repr(reason), known=", ".join(REASONS))
         label.act, label.reason = SKIP, reason
         return label
-    settings, keys, numbers = project.settings, lease.shown, range(len(lease.shown))
+    settings, numbers = project.settings, range(len(keys))
     given = said.get("tiers")
     wanted = criteria(settings)
     if not isinstance(given, dict) or set(given) != set(wanted):
@@ -207,7 +217,7 @@ def _label(project: Project, item: Item, lease: Lease, said: Mapping[str, Any]) 
         tiers = _tiers(name, given[name], list(numbers), ties=bool(settings.get("ties", True)))
         label.tiers = label.tiers | {name: [[keys[number] for number in tier] for tier in tiers]}
     seen = said.get("seen")
-    if not isinstance(seen, list) or {n for n in seen if isinstance(n, int)} < set(numbers):
+    if not isinstance(seen, list) or not {n for n in seen if type(n) is int} >= set(numbers):
         raise UserError("open and read every answer before you submit")
     label.accepted_above = _whole(said, "accepted_above") if said.get("accepted_above") is not None else None
     if label.accepted_above is not None and not 0 <= label.accepted_above <= len(label.tiers[wanted[0]]):
@@ -223,7 +233,7 @@ def _tiers(criterion: str, given: Any, known: list[Any], ties: bool) -> list[lis
     if not isinstance(given, list) or not all(isinstance(tier, list) and tier for tier in given):
         raise UserError("{criterion}: tiers are lists of answers, best first, none of them empty", criterion=criterion)
     placed = [one for tier in given for one in tier]
-    if unknown := [one for one in placed if isinstance(one, bool) or one not in known]:
+    if unknown := [one for one in placed if type(one) is not type(known[0]) or one not in known]:
         raise UserError("{criterion}: there is no answer {answer}", criterion=criterion, answer=repr(unknown[0])[:60])
     if len(set(placed)) < len(placed):
         raise UserError("{criterion}: an answer has two ranks", criterion=criterion)
@@ -241,9 +251,9 @@ def _strength(settings: Mapping[str, Any], said: Mapping[str, Any], tiers: list[
         if given is not None:
             raise UserError("how much better is asked of pairs with a better one only")
         return None
-    if isinstance(given, bool) or given not in STRENGTHS:
+    if type(given) is not int or given not in STRENGTHS:
         raise UserError("say how much better it is: {known}", known=", ".join(f"{n} {word}" for n, word in STRENGTHS.items()))
-    return int(given)
+    return given
 
 
 def _flags(given: Any, keys: list[str]) -> dict[str, list[str]]:
@@ -251,7 +261,8 @@ def _flags(given: Any, keys: list[str]) -> dict[str, list[str]]:
         raise UserError("flags are lists of words by answer")
     found = {}
     for number, words in given.items():
-        if not str(number).isdecimal() or int(number) >= len(keys) or not isinstance(words, list) or not set(map(str, words)) <= set(FLAGS):
+        known = number in map(str, range(len(keys)))
+        if not known or not isinstance(words, list) or not all(word in FLAGS for word in words):
             raise UserError("{flag} is no flag of an answer here; known: {known}", flag=repr(words)[:60], known=", ".join(FLAGS))
         if words:
             found[keys[int(number)]] = [word for word in FLAGS if word in words]
@@ -277,9 +288,19 @@ def _guideline_is_read(session: Session, project: Project, said: Mapping[str, An
         raise GuidelineChanged("the guideline has changed: read it again, then submit; what you entered is kept")
 
 
-def _close_if_complete(session: Session, project: Project, now: datetime) -> None:
-    if labels.is_complete(session, project):
-        labels.close(session, project, now)
+def _corrected(session: Session, project: int, item: int, rater: str, said: Mapping[str, Any]) -> Label | None:
+    """The label that this one replaces: sent before, it arrived although the rater was told that it might not have."""
+    before = said.get("corrects") or []
+    if not isinstance(before, list) or len(before) > 100:
+        raise UserError("corrects is {given}, and must be a list of client_event_ids", given=repr(before)[:60])
+    return labels.counting(session, item, [_event(project, rater, one) for one in before])
+
+
+def _event(project: int, rater: str, given: Any) -> str:
+    """What a press is stored under: browsers choose their numbers, and no choice must meet somebody else's."""
+    if not (text := _text({"client_event_id": given}, "client_event_id", 100)):
+        raise UserError("what was sent has no client_event_id: reload the page")
+    return hashlib.sha256(repr((project, rater, text)).encode()).hexdigest()
 
 
 def _whole(said: Mapping[str, Any], name: str, default: int | None = None) -> int:

@@ -1,11 +1,14 @@
 """Ranking projects: who gets which item, and what was said of it. Functions take the session; the clock is an argument.
 
-An item goes to as many raters as it wants, counting those who hold it by a lease that has not expired. Labels are only
-ever added: an undo is a row that supersedes another, and current is what no row supersedes.
+An item has as many places as it wants raters. A place is taken by who ranked it and by who holds it by a lease that has
+not expired; not by a skip, so that somebody else is asked, nor by a label that is extra. A project is complete when every
+item was said by as many as it wants, skips and extra labels too, and nobody who was here lately has anything left to do:
+no repeat, no item that everybody gets, none that others skipped. Labels are only ever added: an undo or a correction is a
+row that supersedes another, and current is what no row supersedes.
 """
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, or_
@@ -100,11 +103,18 @@ def progress(session: Session, project: Project) -> tuple[int, int]:
     return total - session.exec(lacking).one(), total
 
 
-def is_complete(session: Session, project: Project) -> bool:
-    """Whether every item has its raters. It looks from the end, where a project is complete last."""
+def is_complete(session: Session, project: Project, now: datetime, lately: timedelta) -> bool:
+    """Whether every item has its raters, and nobody who was here lately has anything left to do. It looks from the end, where
+    a project is complete last."""
     counted = and_(col(Item.project) == project.artifact, col(Item.kind).in_(COUNTED))
     lacking = select(Item.id).where(counted, _said(project.artifact) < _wanted(project))
-    return session.exec(lacking.order_by(col(Item.position).desc()).limit(1)).first() is None
+    if session.exec(lacking.order_by(col(Item.position).desc()).limit(1)).first() is not None:
+        return False
+    held = select(Lease.rater).join(Item, col(Item.id) == col(Lease.item)).where(Item.project == project.artifact)
+    if session.exec(held.where(col(Lease.expires_at) > now).limit(1)).first() is not None:
+        return False
+    here = select(Label.rater).where(Label.rankings == project.artifact, col(Label.act) != SETTLE, col(Label.at) > now - lately)
+    return all(_next(session, project.artifact, rater, now) is None for rater in session.exec(here.distinct()))
 
 
 def open_to(session: Session, project: Project, rater: str, now: datetime) -> int:
@@ -146,7 +156,7 @@ def assign(
     """
     held = select(Item, Lease).join(Lease, col(Lease.item) == col(Item.id)).where(Item.project == project.artifact, Lease.rater == rater)
     for item, one in session.exec(held.order_by(col(Lease.given_at).desc(), col(Item.position))):
-        if one.expires_at > now or item.kind in (PRACTICE, REPEAT) or _is_free(session, project.artifact, item, rater, now):
+        if one.expires_at > now or has_room(session, item, rater, now):
             one.expires_at = until
             return item, one
     found = _next(session, project.artifact, rater, now)
@@ -159,18 +169,33 @@ def assign(
     return found, given
 
 
-def is_full(session: Session, project: Project, item: Item) -> bool:
-    """Whether an item has all the raters it wants; what everybody gets is never full."""
-    if item.kind not in COUNTED or item.wanted == 0:
-        return False
-    said = select(func.count()).select_from(Label).where(Label.rankings == project.artifact, Label.item == item.id, current())
-    return session.exec(said).one() >= item.wanted
+def has_room(session: Session, item: Item, rater: str, now: datetime) -> bool:
+    """Whether an item has a place for this rater beside the others."""
+    return session.exec(select(Item.id).where(Item.id == item.id, _room(item.project, rater, now))).first() is not None
+
+
+def extra(session: Session, rankings: int) -> int:
+    """How many labels came when their items had their raters: see `Label.extra`."""
+    query = select(func.count()).select_from(Label).where(Label.rankings == rankings, col(Label.extra), current())
+    return session.exec(query).one()
 
 
 def last_of(session: Session, project: int, rater: str) -> Label | None:
     """The last thing this rater said that still counts."""
     query = select(Label).where(Label.rankings == project, Label.rater == rater, current())
     return session.exec(query.order_by(col(Label.id).desc()).limit(1)).first()
+
+
+def taken_back(session: Session, project: int, item: int, rater: str) -> Label | None:
+    """What this rater had said of an item, if they took it back and have said nothing of it since."""
+    query = select(Label).where(Label.rankings == project, Label.item == item, Label.rater == rater)
+    last = session.exec(query.order_by(col(Label.id).desc()).limit(1)).first()
+    return session.get(Label, last.supersedes) if last and last.act == UNDO else None
+
+
+def counting(session: Session, item: int, events: Sequence[str]) -> Label | None:
+    """The label of an item that one of these presses wrote and that still counts."""
+    return session.exec(select(Label).where(Label.item == item, col(Label.client_event_id).in_(events), current())).first()
 
 
 def with_event(session: Session, client_event_id: str) -> Label | None:
@@ -204,14 +229,16 @@ def _mine(project: int, rater: str) -> ColumnElement[bool]:
 
 
 def _free(project: int, rater: str, now: datetime) -> list[ColumnElement[bool]]:
-    """Not said by this rater yet, and with room beside those who hold it or have said it."""
+    """Not said by this rater yet, and with a place for them."""
+    return [~_mine(project, rater), _room(project, rater, now)]
+
+
+def _room(project: int, rater: str, now: datetime) -> ColumnElement[bool]:
+    others = select(func.count()).select_from(Label).where(Label.rankings == project, Label.item == Item.id, Label.rater != rater)
+    ranked = others.where(current((RANK,)), ~col(Label.extra)).correlate(Item).scalar_subquery()
     holders = select(func.count()).select_from(Lease).where(Lease.item == Item.id, Lease.rater != rater, col(Lease.expires_at) > now)
     holding = holders.correlate(Item).scalar_subquery()
-    return [~_mine(project, rater), or_(col(Item.wanted) == 0, _said(project) + holding < col(Item.wanted))]
-
-
-def _is_free(session: Session, project: int, item: Item, rater: str, now: datetime) -> bool:
-    return session.exec(select(Item.id).where(Item.id == item.id, *_free(project, rater, now))).first() is not None
+    return or_(col(Item.kind).not_in(COUNTED), col(Item.wanted) == 0, ranked + holding < col(Item.wanted))
 
 
 def _said(project: int) -> Any:

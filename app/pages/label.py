@@ -34,7 +34,7 @@ def build(place: Place) -> gr.Blocks:
 
     def undo(event: gr.EventData, request: gr.Request) -> Shown:
         def act(database: Engine, project: int, who: str, said: dict[str, Any], now: datetime) -> Shown:
-            return labelling.undo(database, project, who, str(said.get("client_event_id") or ""), now)
+            return labelling.undo(database, project, who, said.get("client_event_id", ""), now)
 
         return answered(place, event, request, act)
 
@@ -119,7 +119,7 @@ def answered(place: Place, event: gr.EventData, request: gr.Request, act: Callab
     """What the widget gets back: the next item, or why what it sent was refused. Who asks is known here and not believed."""
     given = action(event)
     said = given["said"] if isinstance(given.get("said"), dict) else {}
-    reply: Shown = {"reply": str(said.get("client_event_id", ""))[:100]}
+    reply: Shown = {"reply": str(said.get("client_event_id", ""))[:100].encode(errors="replace").decode()}  # half a surrogate is no JSON
     project = given.get("project")
     if isinstance(project, bool) or not isinstance(project, int) or not 0 < project < 2**31:
         return reply | {"error": error(UserError("there is no ranking project {project}", project=repr(project)[:60]))}
