@@ -83,7 +83,7 @@ class Count:
     longest: int  # tokens of the longest conversation
     most: int  # answers to one prompt
     too_long: int  # rows left out
-    equal: int  # rows left out: chosen and rejected are the same, or one of them says nothing
+    equal: int  # rows left out: chosen and rejected are the same, one of them says nothing, or the pair weighs nothing
     sampled: int | None = None
 
     def in_words(self, length: int) -> str:
@@ -92,7 +92,7 @@ class Count:
         if self.too_long:
             text += f"; {self.too_long:,} pairs hold a conversation of more than {length:,} tokens and are left out"
         if self.equal:
-            text += f"; {self.equal:,} pairs have equal answers, or none, and are left out"
+            text += f"; {self.equal:,} pairs have equal answers, no answer or no weight, and are left out"
         return text + (f"; estimated from {self.sampled:,} rows" if self.sampled else "")
 
 
@@ -125,7 +125,9 @@ def encode_pairs(chat: Chat, rows: Sequence[dict[str, Any]], max_length: int) ->
         named.append((key, chosen, rejected))
     pairs, too_long, equal, longest = [], 0, 0, 0
     for row, (key, *answers) in zip(rows, named, strict=True):
-        if answers[0] == answers[1] or not all(_speaks(row[name]) for name in ("chosen", "rejected")):
+        weight = row.get("weight")
+        counts = weight is None or float(weight) > 0
+        if answers[0] == answers[1] or not counts or not all(_speaks(row[name]) for name in ("chosen", "rejected")):
             equal += 1
             continue
         for name, answer in zip(("chosen", "rejected"), answers, strict=True):
@@ -135,7 +137,6 @@ def encode_pairs(chat: Chat, rows: Sequence[dict[str, Any]], max_length: int) ->
         if one is None or other is None:
             too_long += 1
             continue
-        weight = row.get("weight")
         default = 1 / comb(len(different[key]), 2)
         pairs.append(Pair(key, one, other, default if weight is None else float(weight), float(row.get("margin") or 0)))
         longest = max(longest, len(one.row.ids), len(other.row.ids))

@@ -60,7 +60,7 @@ class Class:
         """A dataset in the library; its id."""
         heldout = heldout or []
         folder = dataset(self.folder / name, train, heldout)
-        return self.add("dataset", name, folder, format=layout, rows=len(train), heldout=len(heldout), columns=[])
+        return self.add("dataset", name, folder, format=layout, rows=len(train), heldout=len(heldout), columns=sorted(set().union(*train)))
 
     def lesson(self, **settings: Any) -> Finetune:
         """A finetune stage on these, short unless told otherwise."""

@@ -172,6 +172,11 @@ def test_the_estimate_and_the_preview_tell_what_is_read(school: RankingClass) ->
     assert "Pairs: 51, prompts: 17, answers: 51" in told.notes[0]
     assert "Steps: 6" in told.notes[1]
     assert told.seconds > 0
+    assert "weights" not in told.notes[0]
+    weighed = school.rows("weighed", ranked(3, weight=0.5), layout="preference")
+    told = submit.estimate(school.database, school.home, school.preferring(preferences=weighed))
+    assert told is not None
+    assert told.notes[0].endswith("weights are not used by DPO: every pair counts the same")
     shown = submit.preview(school.database, school.home, school.preferring())
     assert shown is not None
     assert len(shown.rows) == 8

@@ -147,6 +147,8 @@ def test_alpaca_input_follows_the_instruction() -> None:
         ("preference", {"prompt": "x", "chosen": "a", "rejected": "b", "margin": True}, "margin is 'True', not a number"),
         ("preference", {"prompt": "x", "chosen": "a", "rejected": "b", "weight": float("nan")}, "weight is 'nan', not a number"),
         ("preference", {"prompt": "x", "chosen": "a", "rejected": "b", "weight": [1]}, "not a number"),
+        ("preference", {"prompt": "x", "chosen": "a", "rejected": "b", "weight": 0}, "weight is 0, .* above 0"),
+        ("preference", {"prompt": "x", "chosen": "a", "rejected": "b", "weight": "-0.5"}, "weight is -0.5"),
         ("tiers", {"prompt": "x", "responses": ["a"], "tiers": [[0]]}, "two or more answers"),
         ("tiers", {"prompt": "x", "responses": ["a", "a"], "tiers": [[0], [1]]}, "two responses are the same"),
         ("tiers", {"prompt": "x", "responses": ["a", ""], "tiers": [[0], [1]]}, "response 1 is empty"),

@@ -75,6 +75,8 @@ def test_what_the_data_say_of_weights_is_kept(school: RankingClass) -> None:
     pairs, _ = encode_pairs(chat, ranked(2, answers=4) + ranked(1, first=9, weight=0.125), 128)
     assert {pair.weight for pair in pairs[:12]} == {1 / 6}
     assert {pair.weight for pair in pairs[12:]} == {0.125}
+    kept, counted = encode_pairs(chat, ranked(2, answers=2) + ranked(1, first=9, weight=0), 128)
+    assert (len(kept), counted.equal) == (2, 3), "a pair that weighs nothing is left out: a batch of such has no accuracy"
     one, *_ = by_prompt(pairs)
     assert (len(one.answers), len(one.pairs)) == (4, 6)
 

@@ -165,6 +165,8 @@ def _numbers(row: Row, *names: str) -> Row:
             found[name] = math.nan
         if not math.isfinite(found[name]):
             raise BadRow(f"{name} is {str(value)[:40]!r}, not a number")
+    if found.get("weight", 1) <= 0:
+        raise BadRow(f"weight is {found['weight']:g}, and a pair that counts for nothing teaches nothing: it must be above 0")
     return found
 
 

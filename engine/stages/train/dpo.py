@@ -1,7 +1,7 @@
 """Direct preference optimisation and its variants, by TRL.
 
 The reference is the model as it starts; its log-probabilities are taken once. Before the first step and at every
-checkpoint held-out pairs are measured and a few fixed prompts are answered.
+checkpoint held-out pairs are measured and a few fixed prompts are answered. Weights of pairs are not used.
 """
 
 from collections.abc import Mapping
@@ -73,6 +73,7 @@ class DPO(PreferenceTraining):
         counted = self.count(model, data)
         mean = counted.pair_tokens / max(counted.pairs, 1)
         heldout = data.summary.get("heldout", 0) * mean / 3  # forward only
+        unused = "; weights are not used by DPO: every pair counts the same" if "weight" in data.summary.get("columns", ()) else ""
         return self.told(
             inputs,
             tokens_per_second,
@@ -80,7 +81,7 @@ class DPO(PreferenceTraining):
             row_tokens=mean,
             batch_tokens=2 * self.training.batch_size * counted.longest,
             looks=heldout + self.panel_size * PANEL_TOKENS,
-            words=counted.in_words(self.length(model)),
+            words=counted.in_words(self.length(model)) + unused,
             before=counted.pair_tokens / 3 + heldout,
         )
 
