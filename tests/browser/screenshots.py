@@ -21,7 +21,7 @@ from tests.browser.seed import seed
 from tests.rankings_seed import seed_project
 
 MEASURED = '[["contains", []]]'
-README = ("home", "new", "runs", "run", "forgetting", "compare", "talk", "report", "library")
+README = ("home", "new", "runs", "run", "forgetting", "compare", "talk", "report", "label", "ranking", "library")
 
 
 def main() -> None:
@@ -90,6 +90,7 @@ def pages(home: Path) -> dict[str, str]:
         "curate": f"/curate?dataset={kinds.get('dataset', '')}",
         "rankings": "/rankings",
         "ranking": f"/rankings?project={asked[0] if asked else ''}",
+        "label": f"/label/?project={asked[0] if asked else ''}",
         "missing": "/runs?run=999",
     }
 
@@ -102,6 +103,9 @@ def draw(browser: Browser, address: str, path: Path, width: int, theme: str, who
     page.goto(address)
     page.wait_for_function("document.querySelector('.dj h1, .dj .problem')", timeout=30000)
     page.wait_for_timeout(1200)
+    if page.locator(".dj-rank .gate").is_visible():  # the guideline comes first
+        page.keyboard.press("Enter")
+        page.wait_for_timeout(300)
     page.screenshot(path=path, full_page=whole)
     context.close()
 
