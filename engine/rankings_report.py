@@ -37,7 +37,7 @@ from engine.counting import Columns, Numbers, Ranking, count
 from engine.rankings import Rankings, as_tiers, criteria, project_of
 from engine.statistics import Figure, clustered_rate
 from engine.strengths import Strength, cycles, strengths, win_matrix
-from storage import label_columns
+from storage import label_columns, labels
 from storage.labels import COUNTED, GOLD, NORMAL, PRACTICE, RANK, REPEAT, SKIP
 
 AT_ONCE = 1000  # labels parsed at a time: more small lists than that keep the garbage collector busy
@@ -104,6 +104,7 @@ class Summary:
     wins: Numbers
     cycles: list[tuple[str, ...]]
     disagreements: list[tuple[int, float]]  # items, the worst first, with the share of pairs that is disputed
+    extra: int  # labels that came when their items had their raters
 
     @property
     def raters(self) -> int:
@@ -132,7 +133,7 @@ def summary(rankings: Rankings, criterion: str = "") -> Summary:
              [one.active_ms for one in rows], None)
         for (rater, act), rows in sorted(said.items())
     ]  # fmt: skip
-    return _summary(name, facts, columns, int(rankings.settings.get("raters", 1)))
+    return _summary(name, facts, columns, int(rankings.settings.get("raters", 1)), sum(one.extra for one in rankings.said))
 
 
 def of_project(database: Engine, rankings: int, criterion: str = "") -> Summary:
@@ -148,7 +149,8 @@ def _kept(database: Engine, rankings: int, criterion: str, last: int) -> Summary
         project = project_of(session, rankings)
         gone = label_columns.superseded(session, rankings)
         said = (piece for one in label_columns.labels(session, rankings) for piece in _parsed(one, criterion, gone))
-        return _summary(criterion, _facts(database, project.artifact), said, int(project.settings.get("raters", 1)))
+        extra = labels.extra(session, rankings)
+        return _summary(criterion, _facts(database, project.artifact), said, int(project.settings.get("raters", 1)), extra)
 
 
 @contextmanager
@@ -191,7 +193,7 @@ def _loaded(texts: Sequence[str]) -> list[Any]:
     return list(json.loads(f"[{','.join(texts)}]"))
 
 
-def _summary(criterion: str, facts: Mapping[int, Fact], said: Iterable[Said], raters: int) -> Summary:
+def _summary(criterion: str, facts: Mapping[int, Fact], said: Iterable[Said], raters: int, extra: int) -> Summary:
     columns, known, people, given = Columns(), list[Ranking](), dict[str, _Tally](), {RANK: Counter[int](), SKIP: Counter[int]()}
     for one in said:
         own = [facts.get(item, NOTHING) for item in one.items]
@@ -235,6 +237,7 @@ def _summary(criterion: str, facts: Mapping[int, Fact], said: Iterable[Said], ra
         wins=wins.total,
         cycles=[tuple(wins.models[place] for place in one) for one in cycles(wins.total)],
         disagreements=disagreements(table),
+        extra=extra,
     )
 
 

@@ -29,7 +29,8 @@ def build(place: Place, demo: gr.Blocks) -> None:
 def _start(request: gr.Request) -> dict[str, Any]:
     criterion, settled = asked(request, "criterion"), asked(request, "show") == "settled"
     known = {"project": asked_id(request, "project"), "criterion": criterion, "settled": settled, "start": 0, "said": 0}
-    return known | {"signs_in": request.username not in (None, LOCAL)}
+    origin = request.headers.get("origin") or f"http://{request.headers.get('host')}"  # a browser knows whether it is https
+    return known | {"signs_in": request.username not in (None, LOCAL), "origin": origin}
 
 
 def do(place: Place, data: dict[str, Any], known: dict[str, Any], person: str) -> list[Node]:
@@ -43,7 +44,7 @@ def do(place: Place, data: dict[str, Any], known: dict[str, Any], person: str) -
     elif name == "guideline":
         rankings_head.change_guideline(place.database, project, str((typed or {}).get("guideline", "")), person, now)
     elif name == "invite":
-        return rankings_head.invited(users.add_invited(place.database, str((typed or {}).get("rater", "")), RATER, now))
+        return rankings_head.invited(users.add_invited(place.database, str((typed or {}).get("rater", "")), RATER, now), known["origin"])
     elif name == "settle":
         rankings_queue.settle(place.database, project, data, person, now)
     elif name == "criterion":

@@ -34,6 +34,7 @@ def tree(session: Session, told: Summary) -> list[Node]:
         h("details", h("summary", say("What these numbers mean")), *_explained()),
         h("h2", say("Who ranked how much")),
         _people(told),
+        *_extra(told),
     ]  # fmt: skip
 
 
@@ -135,6 +136,14 @@ def _people(told: Summary) -> Node:
         rows.append([h("span", one.name, class_="raw"), *counts, *gold, h("span", seconds, class_="nowrap"), last])
     heads = [say("Person"), say("Ranked"), say("Skipped"), say("Repeats")]
     return table([*heads, *([say("Known answers right")] if known else []), say("Median time"), say("Last seen")], rows)
+
+
+def _extra(told: Summary) -> list[Node]:
+    if not told.extra:
+        return []
+    one = say("1 label was given by somebody whose turn had ended: it is kept, and counted as extra.")
+    many = say("{n} labels were given by people whose turn had ended: they are kept, and counted as extra.", n=f"{told.extra:,}")
+    return [h("p", one if told.extra == 1 else many, class_="soft")]
 
 
 def _right(figure: Figure) -> str:

@@ -149,9 +149,9 @@ def _invite(here: dict[str, Any], signs_in: bool) -> Node:
     return h("details", h("summary", say("Invite a rater")), h("p", how), h("div", field, button, class_="row typed"), h("small", others))
 
 
-def invited(token: str) -> list[Node]:
-    """A one-time link, shown once."""
-    address = f"/welcome?token={token}"
+def invited(token: str, origin: str) -> list[Node]:
+    """A one-time link, shown once, beginning with the address under which its owner reaches this page."""
+    address = f"{origin}/welcome?token={token}"
     copy = h("button", say("Copy the link"), on="copy", data={"text": address}, class_="primary")
     text = say("This link is shown once. It works once, within a day, behind the address under which others reach this page.")
     return [h("div", h("p", text), h("p", h("code", address, class_="raw")), copy, class_="card", role="status")]

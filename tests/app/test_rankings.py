@@ -34,7 +34,8 @@ def place(database: Engine, home: Home) -> Place:
 
 
 def known(project: int | None, **more: Any) -> dict[str, Any]:
-    return {"project": project, "criterion": "", "settled": False, "start": 0, "said": 0, "signs_in": False} | more
+    plain = {"project": project, "criterion": "", "settled": False, "start": 0, "said": 0}
+    return plain | {"signs_in": False, "origin": "https://rank.example"} | more
 
 
 def page(place: Place, project: int | None, **more: Any) -> list[Node]:
@@ -72,6 +73,26 @@ def test_columns_and_rankings_say_the_same(place: Place, more: dict[str, Any]) -
         plain = [(one.name, one.ranked, one.skipped, one.repeats, one.seconds) for one in slow.people]
         assert [(one.name, one.ranked, one.skipped, one.repeats, one.seconds) for one in quick.people] == plain
         assert (quick.done, quick.items) == counted
+
+
+def test_labels_of_people_whose_turn_had_ended_are_counted(place: Place) -> None:
+    project = seed_project(place.database)
+    assert "turn had ended" not in text(page(place, project))
+    with Session(place.database) as session:
+        some = labels.labels(session, project)[:2]
+        for n, one in enumerate(some):
+            one.extra = True
+            session.add(one)
+            session.flush()
+            told = f"{n + 1} label" + (" was" if not n else "s were")
+            assert labels.extra(session, project) == summary(read(session, project)).extra == n + 1
+        one = some[0]
+        gone = Label(client_event_id="gone", rankings=project, item=one.item, rater=one.rater, act="undo", shown=[], at=queries.utc_now())
+        gone.supersedes = one.id
+        session.add(gone)
+        session.commit()
+    assert told == "2 labels were"
+    assert "1 label was given by somebody whose turn had ended" in text(page(place, project))
 
 
 def test_figures_are_those_of_normal_items_alone(place: Place) -> None:
@@ -277,7 +298,8 @@ def test_a_rater_is_invited_by_a_link_that_is_shown_once(place: Place) -> None:
     state = known(seed_project(place.database))
     shown = press(place, state, name="invite", typed={"rater": "bob"})
     link = next(data["text"] for data in buttons(shown, "copy"))
-    assert link.startswith("/welcome?token=")
+    assert link.startswith("https://rank.example/welcome?token="), "it can be pasted to somebody as it is"
+    assert link in text(shown)
     assert link not in str(state) + str(rankings.tree(place, state)), "the state holds ids only"
     assert "dianjing user add NAME --role owner" in text(shown)
     assert "dianjing user add" not in text(page(place, state["project"], signs_in=True))

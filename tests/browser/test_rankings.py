@@ -65,6 +65,7 @@ def test_a_guideline_is_changed_and_a_rater_invited(address: str, page: Page) ->
     page.get_by_label("The rater's name").fill("Ann")
     page.get_by_role("button", name="Make a link").click()
     expect(page.get_by_role("button", name="Copy the link")).to_be_visible()
+    expect(page.get_by_text(f"{address}/welcome?token=")).to_be_visible()
     page.on("dialog", lambda dialog: dialog.dismiss())
     page.get_by_role("button", name="Close", exact=True).click()
     expect(page.get_by_role("link", name="Rank", exact=True)).to_be_visible()
