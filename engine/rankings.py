@@ -182,7 +182,7 @@ def write(session: Session, rankings: int, said: Iterable[Said], now: datetime) 
         if (one.rater, one.item) not in there:
             plain = {name: getattr(one, name) for name in Said.__dataclass_fields__ if name not in ("id", "tiers", "shown", "flags")}
             tiers = {criterion: [list(tier) for tier in tiers] for criterion, tiers in one.tiers.items()}
-            event = f"{rankings}/{one.item}/{one.rater}"
+            event = f"{rankings}/{one.item}/{one.rater}" + (f"/{one.act}" if one.act == stored.SETTLE else "")
             session.add(
                 Label(**plain, tiers=tiers, shown=list(one.shown), flags=dict(one.flags), rankings=rankings, client_event_id=event, at=now)
             )

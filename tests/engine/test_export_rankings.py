@@ -81,6 +81,39 @@ def test_tiers_come_back_whole(export: Callable[..., Any], run_stage: Callable[.
     assert {choice.by for one in back.items.values() for choice in one.choices} == {"model 0", "model 1", "model 2"}
 
 
+@pytest.mark.parametrize("name", ["train.jsonl", "train.parquet"])
+def test_what_was_settled_comes_back_as_settled(
+    export: Callable[..., Any], run_stage: Callable[..., Any], database: Engine, name: str
+) -> None:
+    criteria = ("kind", "short")
+    items = [asked(1, "a", "b", "c"), asked(2, "a", "b", "c"), asked(3, "d", "e")]
+    both = {criterion: tiers("a > b > c") for criterion in criteria}
+    first = Said(1, "ann", "settle", {"kind": tiers("c > a = b"), "short": tiers("b > a > c")})
+    said, owner = [Said(n, "ann", tiers=both) for n in (1, 2)], [first, Said(3, "eve", "settle", {"kind": tiers("e > d")})]
+    folder, summary = export(project(items, said, owner, criteria=list(criteria)), "parquet")
+    assert summary["rows"] == 7
+    id = run_stage(ImportRankings(file=str(folder / name)))["rankings"]
+    with Session(database) as session:
+        back = read(session, id)
+        row = session.get_one(Artifact, id)
+    assert (row.summary["labels"], row.summary["settled"], row.summary["rated_by"]) == (2, 2, ["ann"])
+    assert [one.act for one in back.said] == ["rank", "rank"]
+    found = []
+    for item, one in back.settled.items():
+        texts = {choice.key: choice.text for choice in back.items[item].choices}
+        order = {name: [sorted(texts[key] for key in tier) for tier in tiers] for name, tiers in one.tiers.items()}
+        found.append((one.rater, order))
+    assert found == [("ann", {"kind": [["c"], ["a", "b"]], "short": [["b"], ["a"], ["c"]]}), ("eve", {"kind": [["e"], ["d"]]})]
+
+
+def test_what_other_tools_have_no_place_for_is_counted(export: Callable[..., Any]) -> None:
+    given = replace(GIVEN, settled={2: Said(2, "owner", "settle", {"overall": tiers("d > e > f")})})
+    _, summary = export(given, "argilla")
+    told = {name: count for name, count in summary["left_out"].items() if "the file for others" in name}
+    assert told == {f"{name}, in the file for others": 1 for name in
+                    ("labels of gold items", "settlements", "labels with flags", "acceptable lines")}  # fmt: skip
+
+
 @pytest.mark.parametrize(("file", "name"), [("argilla", "argilla.json"), ("label_studio", "label_studio.json")])
 def test_other_tools_files_come_back_with_raters_tiers_and_words(
     export: Callable[..., Any], run_stage: Callable[..., Any], database: Engine, file: str, name: str

@@ -14,7 +14,7 @@ from engine.stages.data.import_responses import PROMPTS
 
 Ranked = tuple[Asked, list[Said]]
 UNKNOWN = "imported"  # who ranked or answered, where the file does not say
-SKIP = "skip"
+SKIP, SETTLE = "skip", "settle"
 TEXTS = ("comment", "better")  # what a label says in words, as other tools ask it
 
 
@@ -69,8 +69,9 @@ def ours(row: Row) -> Ranked:
         raise BadRow(f"flags is not a list of words for each of {len(keys)} responses")
     if shown and (not isinstance(shown, list) or not all(map(_is_whole, shown)) or sorted(shown) != list(range(len(keys)))):
         raise BadRow("shown does not name each response once")
+    act = SETTLE if row.get("act") == SETTLE else "rank"
     said = Said(
-        0, _rater(row), tiers={str(row.get("criterion") or OVERALL): order}, accepted_above=above, strength=_strength(row),
+        0, _rater(row), act, {str(row.get("criterion") or OVERALL): order}, accepted_above=above, strength=_strength(row),
         better=str(row.get("better") or ""), comment=str(row.get("comment") or ""),
         flags={key: list(map(str, words)) for key, words in zip(keys, flags or [], strict=bool(flags)) if words},
         shown=tuple(keys[place] for place in shown or ()), active_ms=row["active_ms"] if _is_whole(row.get("active_ms")) else 0,

@@ -17,7 +17,7 @@ from engine.rankings import OVERALL, Asked, Said
 from engine.stage import Input, Kind, Stage
 from engine.stages.data import _argilla, _label_studio, _ranked_rows
 from engine.stages.data._formats import BadRow, Row
-from engine.stages.data._ranked_rows import Ranked
+from engine.stages.data._ranked_rows import SETTLE, Ranked
 from engine.stages.data._read import SUFFIXES, Line, read, readable, refuse_too_many, whole_path
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class Gathered:
 
     items: dict[tuple[str, frozenset[str]], Asked] = field(default_factory=dict)
     labels: dict[tuple[tuple[str, frozenset[str]], str], Said] = field(default_factory=dict)
+    settled: dict[tuple[str, frozenset[str]], Said] = field(default_factory=dict)
     criteria: dict[str, None] = field(default_factory=dict)
     again: int = 0  # labels that somebody gave twice, of which the first is kept
 
@@ -48,6 +49,9 @@ class Gathered:
         self.items[key] = asked if asked.gold else self.items.get(key, asked)
         for one in labels:
             self.criteria |= dict.fromkeys(one.tiers)
+            if one.act == SETTLE:
+                self.settled[key] = replace(one, tiers={**(self.settled[key].tiers if key in self.settled else {}), **one.tiers})
+                continue
             before = self.labels.setdefault((key, one.rater), one)
             if before is one:
                 continue
@@ -106,7 +110,7 @@ class ImportRankings(Stage):
             if ranked:
                 found.add(ranked)
         refuse_too_many(work, rejected, count, self.max_rejected)
-        if not found.labels:
+        if not (found.labels or found.settled):
             raise UserError("nobody has ranked anything in {file}: choose another file", field="file", file=Path(self.file).name)
         criteria = list(found.criteria)
         settings = {
@@ -116,14 +120,17 @@ class ImportRankings(Stage):
         }  # fmt: skip
         work.open_project("rankings", settings, "", list(found.items.values()))
         ids = dict(zip(found.items, work.rankings(work.output_id("rankings")).items, strict=True))
-        work.label("rankings", (replace(one, item=ids[key]) for (key, _), one in found.labels.items()))
+        said = [(key, one) for (key, _), one in found.labels.items()] + list(found.settled.items())
+        work.label("rankings", [replace(one, item=ids[key]) for key, one in said])
         raters = sorted({one.rater for one in found.labels.values()})
         by = sorted({choice.by for one in found.items.values() for choice in one.choices})
         work.describe(
-            "rankings", format="project", items=len(found.items), labels=len(found.labels), rated_by=raters, by=by, raters=0,
-            source=Path(self.file).name, recognised_as=name, rejected=len(rejected), duplicates=found.again, unranked=unranked,
+            "rankings", format="project", items=len(found.items), labels=len(found.labels), settled=len(found.settled), rated_by=raters,
+            by=by, raters=0, source=Path(self.file).name, recognised_as=name, rejected=len(rejected), duplicates=found.again,
+            unranked=unranked,
         )  # fmt: skip
-        work.say(f"{len(found.labels):,} labels of {len(found.items):,} items, raters: {len(raters):,}; read as {name}")
+        counted = f"{len(found.labels):,} labels of {len(found.items):,} items, raters: {len(raters):,}, settled: {len(found.settled):,}"
+        work.say(f"{counted}; read as {name}")
         work.say(f"left out: {len(rejected):,} bad rows, {found.again:,} labels given twice, {unranked:,} rows that nobody ranked")
 
     def _format(self, head: list[Line]) -> str:
