@@ -80,7 +80,7 @@ def waiting(machine, runs):
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("learn", ["dpo", "reward_model"])
+@pytest.mark.parametrize("learn", ["dpo", pytest.param("reward_model", marks=pytest.mark.long)])
 def test_the_circle_closes(machine, tmp_path, monkeypatch, learn):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     model = machine.submit("import_model", source="path", path=str(tiny_model()), save_as="tiny")
