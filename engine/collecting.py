@@ -17,11 +17,11 @@ from engine.catalogue import did_you_mean
 from engine.counting import Ranking
 from engine.errors import UserError
 from engine.rankings import OVERALL, Asked, Choice, Rankings, Said, Tiers
+from storage.labels import NORMAL, RANK, SKIP
 
 Row = dict[str, Any]
 Pairing = Literal["all", "best_worst", "adjacent"]
 LabelsOf = Literal["each rater", "majority", "settled"]
-NORMAL, RANK, SKIP = "normal", "rank", "skip"
 MARGINS = {1: 0.0, 2: 1 / 3, 3: 2 / 3, 4: 1.0}  # of an explicit strength: the small ones of LLaMA 2 (2307.09288, table 27)
 
 

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from engine.chat import Messages
 from engine.rankings import OVERALL, Asked, Rankings, Said, Tiers
-from engine.statistics import clustered_rate
+from engine.statistics import LEAST_ITEMS, clustered_rate
 from storage.labels import GOLD, NORMAL, PRACTICE, RANK, REPEAT, SKIP
 
 How = Literal["score", "compare"]
@@ -25,7 +25,7 @@ Pairs = dict[tuple[str, str], int]  # of two answers: 1 the first is better, -1 
 WORDS: dict[str, tuple[str, ...]] = {"score": tuple("123456789"), "compare": ("A", "B")}
 INSTRUCTION = """You judge answers to questions.
 A good answer does what was asked, and is true. A longer answer is not a better one. Admitting not to know is better than being wrong."""
-LEAST_PAIRS, LEAST_ITEMS = 30, 10  # that a judge must be tested on
+LEAST_PAIRS = 30  # that a judge must be tested on, of LEAST_ITEMS items
 VERDICT = re.compile(r"\W*(?:(?i:answer|response)\W+)?([AB])(?:\W*$|[^\w\s]|[ \t]*\n|\s+is\b)")
 NAMED = re.compile(r"\b(?i:answer|response)\W+([AB])\b")
 DIGIT = re.compile(r"(?<![\d.])[1-9](?!\d)")

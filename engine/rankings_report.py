@@ -58,8 +58,8 @@ NOTHING = Fact("", None, 0, "", (), None)  # an item of another project, on whic
 
 
 @dataclass(frozen=True)
-class Said:
-    """All that one rater ranked, or skipped."""
+class Piece:
+    """What one rater ranked, or skipped, or a piece of it."""
 
     rater: str
     act: str
@@ -129,7 +129,7 @@ def summary(rankings: Rankings, criterion: str = "") -> Summary:
     for one in rankings.said:
         said[one.rater, one.act].append(one)
     columns = [
-        Said(rater, act, [one.item for one in rows], [one.tiers.get(name, ()) for one in rows], [one.shown for one in rows],
+        Piece(rater, act, [one.item for one in rows], [one.tiers.get(name, ()) for one in rows], [one.shown for one in rows],
              [one.active_ms for one in rows], None)
         for (rater, act), rows in sorted(said.items())
     ]  # fmt: skip
@@ -179,21 +179,21 @@ def _facts(database: Engine, project: int) -> Mapping[int, Fact]:
     return facts
 
 
-def _parsed(column: label_columns.Column, criterion: str, gone: set[int]) -> Iterator[Said]:
+def _parsed(column: label_columns.Column, criterion: str, gone: set[int]) -> Iterator[Piece]:
     """A rater's labels that count, a piece at a time."""
     for at in range(0, len(column.ids), AT_ONCE):
         counts = [id not in gone for id in column.ids[at : at + AT_ONCE]]
         items, active = (list(compress(side[at : at + AT_ONCE], counts)) for side in (column.items, column.active_ms))
         tiers, shown = (_loaded(list(compress(side[at : at + AT_ONCE], counts))) for side in (column.tiers, column.shown))
         told = [one.get(criterion, ()) for one in tiers]
-        yield Said(column.rater, column.act, items, told, shown, active, column.last)
+        yield Piece(column.rater, column.act, items, told, shown, active, column.last)
 
 
 def _loaded(texts: Sequence[str]) -> list[Any]:
     return list(json.loads(f"[{','.join(texts)}]"))
 
 
-def _summary(criterion: str, facts: Mapping[int, Fact], said: Iterable[Said], raters: int, extra: int) -> Summary:
+def _summary(criterion: str, facts: Mapping[int, Fact], said: Iterable[Piece], raters: int, extra: int) -> Summary:
     columns, known, people, given = Columns(), list[Ranking](), dict[str, _Tally](), {RANK: Counter[int](), SKIP: Counter[int]()}
     for one in said:
         own = [facts.get(item, NOTHING) for item in one.items]
@@ -248,7 +248,7 @@ class _Tally:
         self.counts, self.active = Counter[tuple[str, bool]](), list[int]()
         self.last: datetime | None = None
 
-    def add(self, said: Said, kinds: Sequence[str]) -> None:
+    def add(self, said: Piece, kinds: Sequence[str]) -> None:
         for kind, n in Counter(kinds).items():
             self.counts[said.act, kind == REPEAT] += n if kind and kind != PRACTICE else 0
         self.active += [spent for spent, kind in zip(said.active_ms, kinds, strict=True) if kind != PRACTICE]

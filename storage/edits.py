@@ -1,6 +1,5 @@
 """How people change a dataset's rows. Nothing is changed or deleted: the newest edit of each row counts."""
 
-from collections import Counter
 from datetime import datetime
 from typing import Any
 
@@ -28,9 +27,3 @@ def newest(session: Session, dataset: int) -> dict[str, Edit]:
     """The edit that counts of every row somebody changed, by row key."""
     last = select(func.max(Edit.id)).where(Edit.dataset == dataset).group_by(col(Edit.row_key))
     return {edit.row_key: edit for edit in session.exec(select(Edit).where(col(Edit.id).in_(last)))}
-
-
-def tags(session: Session, dataset: int) -> list[str]:
-    """The tags people gave rows of a dataset and did not take back, the most used first."""
-    counts = Counter(tag for edit in newest(session, dataset).values() for tag in edit.tags)
-    return sorted(counts, key=lambda tag: (-counts[tag], tag))

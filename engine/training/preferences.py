@@ -22,7 +22,7 @@ Messages = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Said:
+class Conversation:
     """A prompt with one answer. `row` is the whole conversation, of which the answer alone carries loss: it stands at
     `begin` up to `end`, after its stop token."""
 
@@ -41,8 +41,8 @@ class Pair:
     """Two answers to one prompt. `weight` is what the pair counts in its prompt, `margin` how much better one is."""
 
     key: str
-    chosen: Said
-    rejected: Said
+    chosen: Conversation
+    rejected: Conversation
     weight: float
     margin: float
 
@@ -67,7 +67,7 @@ class Ranked:
     """One prompt with its different answers and what is known of their order."""
 
     key: str
-    answers: list[Said]
+    answers: list[Conversation]
     pairs: list[Better]
 
 
@@ -102,7 +102,7 @@ def whole(chat: Chat, prompt: Messages, answer: Messages, max_length: int | None
     return chat.encode([*prompt, *answer], loss=loss, max_length=max_length)
 
 
-def encode_answer(chat: Chat, prompt: Messages, answer: Messages, max_length: int | None = None) -> Said | None:
+def encode_answer(chat: Chat, prompt: Messages, answer: Messages, max_length: int | None = None) -> Conversation | None:
     """The same, and where the answer stands in it. None where the answer is empty, or cut at `max_length`."""
     row = whole(chat, prompt, answer, max_length)
     asked = sum(1 for _ in takewhile(lambda both: both[0] == both[1], zip(chat.prompt_ids(prompt), row.ids, strict=False)))
@@ -110,13 +110,13 @@ def encode_answer(chat: Chat, prompt: Messages, answer: Messages, max_length: in
     if row.cut or not learned:
         return None
     begin, end = learned[0], learned[-1] + 1
-    return Said(replace(row, labels=[NO_LOSS] * begin + row.labels[begin:]), begin, end)
+    return Conversation(replace(row, labels=[NO_LOSS] * begin + row.labels[begin:]), begin, end)
 
 
 def encode_pairs(chat: Chat, rows: Sequence[dict[str, Any]], max_length: int) -> tuple[list[Pair], Count]:
     """Every pair that can be learned from, and what was left out. A row without a weight has 1/C(K,2), where K is how
     many different answers the rows hold to its prompt; one without a margin has 0."""
-    seen: dict[tuple[str, str], Said | None] = {}
+    seen: dict[tuple[str, str], Conversation | None] = {}
     different: dict[str, set[str]] = {}
     named = []
     for row in rows:

@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.chat import Encoded
-from engine.training.preferences import Better, Ranked, Said
+from engine.training.preferences import Better, Conversation, Ranked
 from engine.training.reward_quality import BINS, accuracy_by_prompt, quality
 
 
 def prompt(key: str, lengths: list[int], pairs: list[tuple[int, int, float]]) -> Ranked:
-    answers = [Said(Encoded([1] * (5 + length), [], False, []), 5, 5 + length) for length in lengths]
+    answers = [Conversation(Encoded([1] * (5 + length), [], False, []), 5, 5 + length) for length in lengths]
     return Ranked(key, answers, [Better(winner, loser, weight, 0.0) for winner, loser, weight in pairs])
 
 

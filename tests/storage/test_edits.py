@@ -48,13 +48,3 @@ def test_the_newest_counts_and_the_others_stay(database: Engine, write: Write) -
         assert [(row.row_key, row.excluded, row.row) for row in rows] == [
             ("a", "wrong", None), ("b", None, {"text": "new"}), ("a", None, None), ("b", None, None),
         ]  # fmt: skip
-
-
-def test_tags_in_use_are_those_that_were_not_taken_back(database: Engine, write: Write) -> None:
-    for key in "abc":
-        write(key, tags=("often", "gone"))
-        write(key, tags=("often", "rare") if key == "a" else ("often",))
-    write("a", dataset=2, tags=("elsewhere",))
-    with Session(database) as session:
-        assert edits.tags(session, 1) == ["often", "rare"]
-        assert edits.tags(session, 3) == []
