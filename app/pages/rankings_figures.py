@@ -114,7 +114,7 @@ def _trust(told: Summary) -> Node:
 
 
 def _line(name: str, value: str, figure: Figure) -> list[Node]:
-    return [say(name), value, say("{n} of {items} items", n=f"{figure.n:,}", items=f"{figure.n_items:,}")]
+    return [say(name), value, say("{n} in {items} items", n=f"{figure.n:,}", items=f"{figure.n_items:,}")]
 
 
 def _bias(bias: Bias) -> str:

@@ -169,11 +169,13 @@ def _flags(one: Label, names: Mapping[str, str]) -> list[Node]:
 
 
 def _order(tiers: Sequence[Sequence[str]], letters: Mapping[str, str], name: str = "", line: int | None = None) -> str:
-    """ "A > B = C", with a bar where the acceptable ones end."""
+    """ "A > B = C", with a word where the acceptable ones end."""
     shown = [" = ".join(sorted(letters.get(key, "?") for key in tier)) for tier in tiers]
     text = " > ".join(shown)
-    if line is not None:
-        text = " | ".join(" > ".join(part) for part in (shown[:line], shown[line:]))
+    if line == 0:
+        text = say("{order} (none acceptable)", order=text)
+    elif line:
+        text = " > ".join([*shown[: line - 1], say("{tier} (acceptable to here)", tier=shown[line - 1]), *shown[line:]])
     return f"{name}: {text}" if name else text
 
 

@@ -232,12 +232,13 @@ def _lineage(session: Session, run: Run) -> list[Node]:
     for name, artifact in queries.outputs_of(session, run.id or 0).items():
         users = [link(f"{user.id} {run_title(user)}", f"/runs?run={user.id}") for user in queries.users_of(session, artifact.id or 0)]
         by = [h("small", " ", say("used by"), " "), *[part for user in users for part in (user, " ")]] if users else []
+        page = f"/rankings?project={artifact.id}" if artifact.kind == "rankings" else f"/library?artifact={artifact.id}"
         made.append(
             h(
                 "li",
                 h("code", name),
                 " ",
-                link(artifact.name, f"/library?artifact={artifact.id}"),
+                link(artifact.name, page),
                 "" if artifact.ready_at else say(" (not ready)"),
                 *by,
             )

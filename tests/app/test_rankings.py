@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from sqlmodel import Session
 
 from app.access import Gate
-from app.pages import Place, home, library, rankings, run_list
+from app.pages import Place, home, library, rankings, rankings_queue, run_list
 from app.pages.new import _load
 from app.view import Node
 from engine import labelling, rankings_report, users
@@ -368,3 +368,16 @@ def test_what_is_kept_is_kept_by_the_last_label(place: Place, monkeypatch: pytes
     assert of_project(place.database, project) is first
     monkeypatch.setattr(rankings_report, "_summary", lambda *_: pytest.fail("counted again"))
     page(place, project)
+
+
+@pytest.mark.parametrize(
+    "line, words",
+    [
+        (None, "A > B = C"),
+        (0, "A > B = C (none acceptable)"),
+        (1, "A (acceptable to here) > B = C"),
+        (2, "A > B = C (acceptable to here)"),
+    ],
+)
+def test_an_order_says_down_to_where_it_is_acceptable(line, words):
+    assert rankings_queue._order([["a"], ["b", "c"]], {"a": "A", "b": "B", "c": "C"}, line=line) == words

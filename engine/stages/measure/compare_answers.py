@@ -45,11 +45,7 @@ class CompareAnswers(Stage):
     def check(self, inputs: Mapping[int, Input]) -> None:
         """Both must hold exactly one model's answers."""
         for field in ("before", "after"):
-            given = inputs[getattr(self, field)]
-            count = len(given.summary.get("models", [])) + len(given.summary.get("sources", []))
-            if given.ready and count != 1:
-                message = "{name} holds answers of {count} models, and this compares one with one: take sets that hold one"
-                raise UserError(message, field=field, name=given.name, count=count)
+            refuse_several(inputs[getattr(self, field)], field)
 
     def run(self, work: "Work") -> None:
         """Pair the answers, score both sides, write report.json and report.html."""
@@ -90,6 +86,14 @@ class CompareAnswers(Stage):
         (folder / "report.html").write_text(_report.page(report))
         work.describe("report", sentence=report["sentence"], models=[model.id for model in models], prompts=len(keys))
         work.say(report["sentence"])
+
+
+def refuse_several(given: Input, field: str) -> None:
+    """Raise UserError for a set that holds answers of several models."""
+    count = len(given.summary.get("models", [])) + len(given.summary.get("sources", []))
+    if given.ready and count != 1:
+        message = "{name} holds answers of {count} models, and this compares one with one: take sets that hold one"
+        raise UserError(message, field=field, name=given.name, count=count)
 
 
 def read_answers(folder: Path) -> Answered:

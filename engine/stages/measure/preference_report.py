@@ -13,7 +13,7 @@ from pydantic import Field
 from engine.errors import UserError
 from engine.stage import Input, Kind, Preferences, Rankings, Report, Responses, Stage
 from engine.stages.measure import _report
-from engine.stages.measure.compare_answers import lengths, read_answers, tokens
+from engine.stages.measure.compare_answers import lengths, read_answers, refuse_several, tokens
 
 if TYPE_CHECKING:
     from engine.rankings import Asked
@@ -39,6 +39,13 @@ class PreferenceReport(Stage):
         """Which answers were compared."""
         return f"Preference for {inputs[self.after].name}"
 
+    def check(self, inputs: Mapping[int, Input]) -> None:
+        """Both sets hold one model's answers, and are two."""
+        if self.before == self.after:
+            raise UserError("before and after are the same set, {name}: choose two", field="after", name=inputs[self.after].name)
+        for field in ("before", "after"):
+            refuse_several(inputs[getattr(self, field)], field)
+
     def run(self, work: "Work") -> None:
         """Count, say, write report.json and report.html."""
         from engine.agreement import length_bias, pair_agreement
@@ -46,7 +53,7 @@ class PreferenceReport(Stage):
         from engine.statistics import clustered_rate
 
         sides = [read_answers(work.input(field).folder) for field in ("before", "after")]
-        names = [_one_name(work.input(field), side) for field, side in zip(("before", "after"), sides, strict=True)]
+        names = [str(next(iter(side.values()))["model"]) for side in sides]
         if names[0] == names[1]:
             raise UserError("both sets of answers are by {name}: compare two models", field="after", name=names[0])
         given, told = work.rankings(self.rankings), work.input("rankings").summary
@@ -97,15 +104,6 @@ class PreferenceReport(Stage):
             return []
         data = work.input("data")
         return [["Learned from", "", f"{data.summary.get('rows', 0):,} pairs, {data.summary.get('heldout', 0):,} held out ({data.name})"]]
-
-
-def _one_name(answers: Input, rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """Who gave a set's answers. Raises UserError if several did."""
-    names = {str(row["model"]) for row in rows.values()}
-    if len(names) != 1:
-        message = "{name} holds answers of {count} models, and this compares one with one: take sets that hold one"
-        raise UserError(message, name=answers.name, count=len(names))
-    return names.pop()
 
 
 def _model(answers: Input) -> int:

@@ -10,7 +10,7 @@ from pydantic import model_validator
 from engine.devices import devices, fast_bfloat16, gpu_memory, in_words
 from engine.errors import UserError
 from engine.settings import LoraSettings, RetentionSettings, TrainingSettings
-from engine.stage import Estimate, Input, Stage
+from engine.stage import Estimate, Input, Kind, Stage
 
 if TYPE_CHECKING:
     from engine.chat import Chat
@@ -84,7 +84,7 @@ class Training(Stage):
             memory := self._memory(shape, parameters, batch_tokens),
             training_disk(shape, parameters, full, self.lora.rank, training.keep_checkpoints),
             tuple(notes),
-            tuple(_too_large_for_gpus(memory)),
+            (*_too_large_for_gpus(memory), *_judged(inputs)),
         )
 
     def panel_of(self, work: "Work", chat: "Chat", data: str) -> "list[Prompt]":
@@ -131,6 +131,12 @@ def _too_large_for_gpus(memory: int) -> list[str]:
     if memory <= largest:
         return []
     return [f"This may not fit: the largest GPU has {largest / 1e9:.0f} GB. Lower batch size or max length, or use LoRA, perhaps in 4 bits"]
+
+
+def _judged(inputs: Mapping[int, Input]) -> list[str]:
+    """Which data a judge labelled, and how far it is to be trusted."""
+    told = [(one.name, one.summary.get("judge")) for one in inputs.values() if one.kind == Kind.DATASET]
+    return [f"The labels of {name} are a judge's, {judge}" for name, judge in told if judge]
 
 
 def _refuse_quantizing(model: Input) -> None:
