@@ -68,7 +68,7 @@ def pair_agreement(labels: Labels) -> Figure:
 def krippendorff_alpha(labels: Labels, seed: int = 0) -> Figure:
     """Nominal alpha (Krippendorff 2011) over (item, two answers), with a bootstrap interval over items; n counts the labels compared.
 
-    Either answer may be the first of a pair, so the mean of both directions is taken: alpha depends on no hash then.
+    Either answer may be the first of a pair, so the mean of both directions is taken: alpha depends on no order of answers then.
     """
     table = tabulate(labels)
     made = _coincidences(_counts(table))

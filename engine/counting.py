@@ -1,14 +1,13 @@
 """Rankings as numbers: 100,000 of them become one table, in less than a second, that all figures of agreement are read from.
 
-A ranking is read as what it says of each two of its answers. Which of the two counts as the first is decided by a hash
-of the item and the answer, never by model or position: told by model, agreement on a model that mostly wins looks poor.
+A ranking is read as what it says of each two of its answers, in the order of their keys, which say nothing of who answered.
+No figure depends on which of the two is the first.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
-from zlib import crc32
 
 import numpy
 from numpy.typing import NDArray
@@ -78,7 +77,7 @@ class Table:
     """All rankings as numbers, sorted by item: the last of each rater and item, repeats apart. Made once, read by many figures."""
 
     items: tuple[int, ...]
-    keys: tuple[tuple[str, ...], ...]  # of each item, in hash order
+    keys: tuple[tuple[str, ...], ...]  # of each item, sorted
     raters: int
     item: Numbers  # (rankings,) place in `items`
     ranks: Numbers  # (rankings, answers) 0 is best, -1 where there is none, in the order of `keys`
@@ -93,10 +92,9 @@ Labels = Sequence[Ranking] | Table
 
 
 def pairs(ranking: Ranking) -> dict[tuple[str, str], int]:
-    """Each two of its answers, in hash order: 1 the first is better, -1 the second, 0 a tie."""
+    """Each two of its answers, by key: 1 the first is better, -1 the second, 0 a tie."""
     rank = {key: place for place, tier in enumerate(ranking.tiers) for key in tier}
-    origin = ranking.item if ranking.of is None else ranking.of
-    return {(a, b): (rank[b] > rank[a]) - (rank[b] < rank[a]) for a, b in combinations(_ordered(origin, rank), 2)}
+    return {(a, b): (rank[b] > rank[a]) - (rank[b] < rank[a]) for a, b in combinations(sorted(rank), 2)}
 
 
 def tabulate(labels: Labels) -> Table:
@@ -117,7 +115,7 @@ def count(columns: Columns, lengths: Mapping[tuple[int, str], int]) -> Table:
     rater, who = numpy.array(columns.rater, int), max(1, len(columns.raters))
     distinct, at = numpy.unique(of, return_inverse=True)
     of_slot, names = numpy.array(columns.slot_item, int), columns.slot_key
-    order = numpy.lexsort((_hashes(of_slot, names), of_slot))  # the answers of an item together, in an order that knows nothing of them
+    order = numpy.lexsort((numpy.array(names, str), of_slot))  # the answers of an item together
     item_of_slot = numpy.searchsorted(distinct, of_slot)
     starts = numpy.searchsorted(of_slot[order], distinct)
     place = numpy.empty(len(order), int)
@@ -167,19 +165,3 @@ def _compared(given: Numbers, unknown: int) -> Numbers:
     a, b = given[:, first], given[:, second]
     compared: Numbers = numpy.where((a < 0) | (b < 0), unknown, numpy.sign(b - a)).astype(numpy.int8)
     return compared
-
-
-def _ordered(item: int, keys: Iterable[str]) -> list[str]:
-    """The answers of an item in an order that knows nothing of them."""
-    names = list(keys)
-    hashes = _hashes(numpy.full(len(names), item % 2**64, numpy.uint64), names)
-    return [names[place] for place in numpy.argsort(hashes, kind="stable").tolist()]
-
-
-def _hashes(items: Numbers, keys: Sequence[str]) -> Numbers:
-    """Items and keys stirred to numbers of 64 bits (splitmix64: Steele, Lea and Flood 2014)."""
-    crc = numpy.fromiter((crc32(key.encode()) for key in keys), numpy.uint64, len(keys))
-    mixed: Numbers = (items.astype(numpy.uint64) << numpy.uint64(32)) ^ crc
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
-        mixed = (mixed ^ (mixed >> numpy.uint64(shift))) * numpy.uint64(factor)
-    return mixed
