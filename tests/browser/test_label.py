@@ -337,6 +337,36 @@ def test_a_server_that_does_not_answer_is_said_and_the_retry_is_one_label(browse
     context.close()
 
 
+@pytest.mark.parametrize("arrives", ["before", "late"])
+def test_what_is_changed_after_a_send_that_seemed_to_fail_is_what_counts(browser: Browser, place: tuple[str, Engine], arrives: str) -> None:
+    address, database = place
+    id = add_project(database, 2, 2)
+    context = browser.new_context()
+    page = opened(context.new_page(), address, id)
+    first: list[Route] = []
+
+    def swallow(route: Route) -> None:
+        first.append(route)
+        if len(first) > 1:
+            route.continue_()
+        elif arrives == "before":
+            route.fetch()  # and its answer is lost
+
+    page.route("**/run/**", swallow)
+    page.clock.install()
+    keys(page, "1", "ArrowDown", "2", "Enter")
+    expect(page.locator("[data-act=submit]")).to_have_attribute("aria-busy", "true")
+    page.clock.run_for(10_500)
+    expect(page.locator(".told.problem")).to_contain_text("has not answered")
+    keys(page, "1", "ArrowUp", "2", "Enter")  # the other way round
+    on_item(page, 1)
+    if arrives == "late":
+        first[0].fetch()
+    (kept,) = said(database, id)
+    assert kept.tiers["overall"] == [[kept.shown[1]], [kept.shown[0]]]
+    context.close()
+
+
 def test_screen_readers_are_told(page: Page, place: tuple[str, Engine]) -> None:
     address, database = place
     opened(page, address, add_project(database, 1, 3))

@@ -319,6 +319,22 @@ def test_repeats_come_later_and_only_to_who_ranked_the_first(database, project):
     assert shown["state"] == "closed"
 
 
+def test_a_due_repeat_is_given_although_somebody_else_has_ranked_the_last_item(database, project):
+    id = project(8, raters=1, care={"everyone": 0, "repeats": 0.25})
+    for _ in range(4):
+        for who in ("ann", "bob"):
+            labelling.submit(database, id, who, press(labelling.next_item(database, id, who, NOW)), NOW)
+    given = []
+    for who in ("bob", "ann"):
+        shown = labelling.next_item(database, id, who, NOW)
+        while shown["state"] == "item":
+            given.append(shown["item"])
+            shown = labelling.submit(database, id, who, press(shown), NOW)
+    assert shown["state"] == "closed"
+    with Session(database) as session:
+        assert set(given) == {item.id for item in session.exec(select(Item).where(Item.kind == "repeat"))}
+
+
 def test_who_is_here_still_gets_what_everybody_gets_and_who_left_is_not_waited_for_longer_than_a_lease(database, project):
     id = project(4, raters=1, care={"everyone": 1, "repeats": 0})
     for who in ("ann", "bob", "cat"):
