@@ -121,7 +121,9 @@ def criteria(settings: Mapping[str, Any]) -> list[str]:
 
 def title(artifact: Artifact) -> str:
     """What raters know a project by: the name its owner gave it, unless that could tell whose answers they see."""
-    telling = artifact.name.startswith(UNNAMED) or names_in(artifact.name, artifact.summary.get("by", []), [])
+    by = [str(name) for name in artifact.summary.get("by", [])]
+    whole = artifact.name.startswith(UNNAMED) or any(name.lower() in artifact.name.lower() for name in by)
+    telling = whole or names_in(artifact.name, by, [])
     return f"Project {artifact.id}" if telling else artifact.name
 
 

@@ -8,13 +8,14 @@ for gold accuracy alone, repeats for self-consistency alone.
 import gc
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from itertools import compress
 from statistics import median
+from threading import Lock
 from typing import Any, NamedTuple
 
 from sqlalchemy import Engine
@@ -40,6 +41,7 @@ from engine.strengths import Strength, cycles, strengths, win_matrix
 from storage import label_columns, labels
 from storage.labels import COUNTED, GOLD, NORMAL, PRACTICE, RANK, REPEAT, SKIP
 
+PROJECTS = 4  # whose counted labels are kept: 20 MB each, where there are 100,000
 AT_ONCE = 1000  # labels parsed at a time: more small lists than that keep the garbage collector busy
 
 
@@ -133,7 +135,10 @@ def summary(rankings: Rankings, criterion: str = "") -> Summary:
              [one.active_ms for one in rows], None)
         for (rater, act), rows in sorted(said.items())
     ]  # fmt: skip
-    return _summary(name, facts, columns, int(rankings.settings.get("raters", 1)), sum(one.extra for one in rankings.said))
+    counted = _Counted()
+    for piece in columns:
+        counted.add(piece, facts)
+    return counted.summary(name, facts, int(rankings.settings.get("raters", 1)), sum(one.extra for one in rankings.said))
 
 
 def of_project(database: Engine, rankings: int, criterion: str = "") -> Summary:
@@ -143,14 +148,27 @@ def of_project(database: Engine, rankings: int, criterion: str = "") -> Summary:
         return _kept(database, rankings, criterion or names[0], label_columns.last(session, rankings))
 
 
+_counting = Lock()  # one page counts at a time
+_counted: "dict[tuple[Engine, int, str], _Counted]" = {}
+
+
 @lru_cache(maxsize=8)
-def _kept(database: Engine, rankings: int, criterion: str, last: int) -> Summary:  # noqa: ARG001  (a new label is another summary)
-    with Session(database) as session, _uncollected():
+def _kept(database: Engine, rankings: int, criterion: str, last: int) -> Summary:
+    with Session(database) as session, _uncollected(), _counting:
         project = project_of(session, rankings)
-        gone = label_columns.superseded(session, rankings)
-        said = (piece for one in label_columns.labels(session, rankings) for piece in _parsed(one, criterion, gone))
-        extra = labels.extra(session, rankings)
-        return _summary(criterion, _facts(database, project.artifact), said, int(project.settings.get("raters", 1)), extra)
+        facts, gone = _facts(database, project.artifact), label_columns.superseded(session, rankings)
+        counted = _counted.get((database, rankings, criterion))
+        if counted is None or counted.gone != gone:  # what was taken back cannot be counted off
+            counted = _Counted(gone)
+        for one in label_columns.labels(session, rankings, counted.last, last):
+            for piece in _parsed(one, criterion, gone):
+                counted.add(piece, facts)
+        counted.last = last
+        _counted.pop((database, rankings, criterion), None)
+        _counted[database, rankings, criterion] = counted
+        while len(_counted) > PROJECTS:
+            del _counted[next(iter(_counted))]
+        return counted.summary(criterion, facts, int(project.settings.get("raters", 1)), labels.extra(session, rankings))
 
 
 @contextmanager
@@ -193,52 +211,63 @@ def _loaded(texts: Sequence[str]) -> list[Any]:
     return list(json.loads(f"[{','.join(texts)}]"))
 
 
-def _summary(criterion: str, facts: Mapping[int, Fact], said: Iterable[Piece], raters: int, extra: int) -> Summary:
-    columns, known, people, given = Columns(), list[Ranking](), dict[str, _Tally](), {RANK: Counter[int](), SKIP: Counter[int]()}
-    for one in said:
+class _Counted:
+    """Labels counted so far, up to the one with id `last`; `gone` are those that do not count any more."""
+
+    def __init__(self, gone: set[int] | None = None) -> None:
+        self.columns, self.gold, self.people = Columns(), list[Ranking](), dict[str, _Tally]()
+        self.given = {RANK: Counter[int](), SKIP: Counter[int]()}
+        self.gone, self.last = gone or set(), 0
+
+    def add(self, one: Piece, facts: Mapping[int, Fact]) -> None:
+        """Count some more labels."""
         own = [facts.get(item, NOTHING) for item in one.items]
-        people.setdefault(one.rater, _Tally()).add(one, [fact.kind for fact in own])
-        given[one.act].update(one.items)
+        self.people.setdefault(one.rater, _Tally()).add(one, [fact.kind for fact in own])
+        self.given[one.act].update(one.items)
         if one.act != RANK:
-            continue
+            return
         counts = [fact.kind in (NORMAL, REPEAT) and bool(order) for fact, order in zip(own, one.tiers, strict=True)]
         items = [item if fact.of is None else fact.of for item, fact in zip(one.items, own, strict=True)]
         again = [fact.of is not None for fact in own]
         tiers, shown = list(compress(one.tiers, counts)), list(compress(one.shown, counts))
-        columns.add(list(compress(items, counts)), compress(again, counts), one.rater, tiers, shown)
-        known += [
+        self.columns.add(list(compress(items, counts)), compress(again, counts), one.rater, tiers, shown)
+        self.gold += [
             Ranking(item, one.rater, as_tiers(order) or ())
             for item, fact, order in zip(one.items, own, one.tiers, strict=True)
             if fact.kind == GOLD and order
         ]
-    normal = {item: fact for item, fact in facts.items() if fact.kind == NORMAL}
-    table = count(columns, {(item, key): length for item, fact in normal.items() for key, _, length in fact.answers})
-    prompts = {prompt: place for place, prompt in enumerate({fact.prompt: None for fact in normal.values()})}
-    by = {item: {key: name for key, name, _ in normal[item].answers} for item in table.items}
-    wins = win_matrix(table, by, {item: prompts[normal[item].prompt] for item in table.items})
-    skipped, all_ = ([given[SKIP][item] + (given[RANK][item] if ranked else 0) for item in normal] for ranked in (False, True))
-    wanted = {item: fact.wanted or max(1, raters) for item, fact in facts.items() if fact.kind in COUNTED}
-    return Summary(
-        criterion=criterion,
-        done=sum(given[RANK][item] + given[SKIP][item] >= least for item, least in wanted.items()),
-        items=len(wanted),
-        people=[tally.person(name) for name, tally in sorted(people.items())],
-        agreement=pair_agreement(table),
-        alpha=krippendorff_alpha(table),
-        tau=mean_tau_b(table),
-        consistency=self_consistency(table),
-        ties=tie_rate(table),
-        skips=clustered_rate(skipped, all_),
-        position=position_bias(table),
-        length=length_bias(table),
-        gold=gold(known, {item: fact.gold for item, fact in facts.items() if fact.kind == GOLD and fact.gold}),
-        strengths=strengths(wins),
-        models=wins.models,
-        wins=wins.total,
-        cycles=[tuple(wins.models[place] for place in one) for one in cycles(wins.total)],
-        disagreements=disagreements(table),
-        extra=extra,
-    )
+
+    def summary(self, criterion: str, facts: Mapping[int, Fact], raters: int, extra: int) -> Summary:
+        """What they say."""
+        given = self.given
+        normal = {item: fact for item, fact in facts.items() if fact.kind == NORMAL}
+        table = count(self.columns, {(item, key): length for item, fact in normal.items() for key, _, length in fact.answers})
+        prompts = {prompt: place for place, prompt in enumerate({fact.prompt: None for fact in normal.values()})}
+        by = {item: {key: name for key, name, _ in normal[item].answers} for item in table.items}
+        wins = win_matrix(table, by, {item: prompts[normal[item].prompt] for item in table.items})
+        skipped, all_ = ([given[SKIP][item] + (given[RANK][item] if ranked else 0) for item in normal] for ranked in (False, True))
+        wanted = {item: fact.wanted or max(1, raters) for item, fact in facts.items() if fact.kind in COUNTED}
+        return Summary(
+            criterion=criterion,
+            done=sum(given[RANK][item] + given[SKIP][item] >= least for item, least in wanted.items()),
+            items=len(wanted),
+            people=[tally.person(name) for name, tally in sorted(self.people.items())],
+            agreement=pair_agreement(table),
+            alpha=krippendorff_alpha(table),
+            tau=mean_tau_b(table),
+            consistency=self_consistency(table),
+            ties=tie_rate(table),
+            skips=clustered_rate(skipped, all_),
+            position=position_bias(table),
+            length=length_bias(table),
+            gold=gold(self.gold, {item: fact.gold for item, fact in facts.items() if fact.kind == GOLD and fact.gold}),
+            strengths=strengths(wins),
+            models=wins.models,
+            wins=wins.total,
+            cycles=[tuple(wins.models[place] for place in one) for one in cycles(wins.total)],
+            disagreements=disagreements(table),
+            extra=extra,
+        )
 
 
 class _Tally:

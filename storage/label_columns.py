@@ -31,10 +31,11 @@ class Column:
     last: datetime
 
 
-def labels(session: Session, rankings: int) -> list[Column]:
-    """The rankings and skips of a project, or of a judge, by rater."""
+def labels(session: Session, rankings: int, after: int, last: int) -> list[Column]:
+    """The rankings and skips of a project, or of a judge, by rater: those with ids above `after`, up to `last`."""
     texts = [_joined(column) for column in (Label.id, Label.item, Label.active_ms, Label.tiers, Label.shown)]
     query = select(Label.rater, Label.act, *texts, func.max(Label.at)).where(Label.rankings == rankings, col(Label.act).in_((RANK, SKIP)))  # type: ignore[call-overload]
+    query = query.where(col(Label.id) > after, col(Label.id) <= last)
     rows = session.exec(query.group_by(Label.rater, Label.act).order_by(Label.rater, Label.act))
     return [
         Column(rater, act, _numbers(ids), _numbers(items), _numbers(active), tiers.split(END), shown.split(END), last)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine
-from sqlmodel import Session
+from sqlmodel import Session, col, select
 
 from app.access import Gate
 from app.pages import Place, home, library, rankings, rankings_queue, run_list
@@ -147,6 +147,26 @@ def test_a_new_label_is_counted_at_once(place: Place) -> None:
     assert [(one.name, one.ranked) for one in of_project(place.database, project).people] == [("ann", 1)]
     labelling.undo(place.database, project, "ann", "u", queries.utc_now())
     assert sum(one.ranked for one in of_project(place.database, project).people) == 0, "what was taken back does not count"
+
+
+def test_labels_counted_piece_by_piece_say_what_they_say_counted_at_once(place: Place) -> None:
+    project = seed_project(place.database)
+    with Session(place.database) as session:
+        rows = session.exec(select(Label).where(Label.rankings == project).order_by(col(Label.id))).all()
+        plain = [row.model_dump() for row in rows]
+        for row in rows[::-1]:
+            session.delete(row)
+        session.commit()
+    for at in range(0, len(plain), 7):
+        with Session(place.database) as session:
+            session.add_all(Label(**row) for row in plain[at : at + 7])
+            session.commit()
+            whole = summary(read(session, project))
+        told = of_project(place.database, project)
+        assert (told.done, told.agreement, told.tau, told.consistency, told.gold) == (
+            whole.done, whole.agreement, whole.tau, whole.consistency, whole.gold
+        )  # fmt: skip
+        assert (told.strengths, told.disagreements) == (whole.strengths, whole.disagreements)
 
 
 def test_criteria_have_a_tab_each(place: Place) -> None:
@@ -366,7 +386,7 @@ def test_what_is_kept_is_kept_by_the_last_label(place: Place, monkeypatch: pytes
     project = seed_project(place.database)
     first = of_project(place.database, project)
     assert of_project(place.database, project) is first
-    monkeypatch.setattr(rankings_report, "_summary", lambda *_: pytest.fail("counted again"))
+    monkeypatch.setattr(rankings_report._Counted, "summary", lambda *_: pytest.fail("counted again"))
     page(place, project)
 
 
