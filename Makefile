@@ -6,7 +6,7 @@ run: install  ## install if needed and open the dashboard; an empty home starts 
 	$(BIN)/dianjing ui --quickstart
 
 test: check  ## everything but the long tests, two files at a time
-	OMP_NUM_THREADS=1 $(BIN)/pytest tests -m "not long" -n 2 --dist loadfile
+	$(BIN)/pytest tests -m "not long" -n 2 --dist loadfile
 
 test-long: install-test  ## rounds of kills, races, simulations
 	$(BIN)/pytest tests -m long --timeout 3000
