@@ -162,6 +162,7 @@ def _answers(told: dict[str, Any], names: list[str], id: int, show: str, start: 
 
 
 def answer_pair(row: dict[str, Any], names: list[str]) -> Node:
+    """One prompt with the answers of both sides."""
     prompt = [
         h("div", *([h("span", turn["role"], class_="role")] if len(row["prompt"]) > 1 else []), str(turn["content"]), class_="turn raw")
         for turn in row["prompt"]
